@@ -1,0 +1,44 @@
+# make run   set up and run the service on its embedded PostgreSQL and Valkey
+# make test  set up and pass every check and test
+# make demo  play the whole story on real faces against a service of its own
+# make lock  resolve the dependencies anew after pyproject.toml changed
+PYTHON ?= python3
+BIN := .venv/bin
+SYNC := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --build-constraints requirements/build.txt
+
+.PHONY: run test check demo lock
+
+run: .venv/runtime.stamp
+	@exec $(BIN)/python -m checkin_service serve
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: .venv/test.stamp
+	@exec $(BIN)/python -m tests.demo
+
+.venv/installer.stamp: requirements/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
+	@touch $@
+
+# The test environment holds all of the runtime's, so it counts for both; a sync never goes backwards.
+.venv/runtime.stamp: .venv/installer.stamp requirements/runtime.txt requirements/build.txt
+	@if [ -e .venv/test.stamp ]; then $(MAKE) .venv/test.stamp; else $(SYNC) requirements/runtime.txt requirements/installer.txt; fi
+	@touch $@
+
+.venv/test.stamp: .venv/installer.stamp requirements/test.txt requirements/build.txt
+	$(SYNC) requirements/test.txt requirements/installer.txt
+	@touch $@ .venv/runtime.stamp
+
+lock: .venv/installer.stamp
+	$(BIN)/uv lock --upgrade
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-default-groups --output-file requirements/runtime.txt
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-default-groups --group test --output-file requirements/test.txt
