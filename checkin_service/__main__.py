@@ -1,0 +1,217 @@
+"""The command line: `python -m checkin_service serve | migrate | token | sweep`."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+import uvloop
+from aiohttp import web
+
+from checkin_service.adapters.embedded import (
+    EmbeddedError,
+    claim_data_dir,
+    embedded_stores,
+    reachable_data_dir,
+)
+from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
+from checkin_service.adapters.postgres.migrate import migrate
+from checkin_service.adapters.template_keys import KeyFileError
+from checkin_service.adapters.token_keys import (
+    DEVELOPMENT_ISSUER,
+    KeySetError,
+    development_key_set,
+    development_token,
+)
+from checkin_service.app import DRAIN_S, Stores, make_app
+from checkin_service.settings import SETTINGS, SettingError, Settings, read_settings
+from checkin_service.usecases.sweep import sweep
+from face import EngineStartError
+
+# What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
+START_FAILURES = (
+    SettingError,
+    EmbeddedError,
+    DatabaseSetupError,
+    KeyFileError,
+    KeySetError,
+    EngineStartError,
+    asyncpg.PostgresError,
+    OSError,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    _configure_logs()
+    try:
+        settings = _with_reachable_data(read_settings())
+        run: Callable[[Settings, argparse.Namespace], None] = options.run
+        run(settings, options)
+    except START_FAILURES as error:
+        print(f"checkin_service {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m checkin_service")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, run, summary in (
+        ("serve", _serve, "run the service until SIGTERM or Ctrl-C"),
+        ("migrate", _migrate, "bring the database to this version's schema"),
+        ("sweep", _sweep, "write down the windows that have ended (every running service does so too)"),
+    ):
+        commands.add_parser(name, help=summary).set_defaults(run=run)
+    token = commands.add_parser("token", help="print a token signed by the development key")
+    token.add_argument("--sub", required=True, help="who: a person_id, or the platform's name")
+    token.add_argument(
+        "--scope", required=True, help="what for: checkin, tasks, review, operate; several by space"
+    )
+    token.add_argument("--minutes", type=int, default=15, choices=range(1, 16), metavar="1-15")
+    token.set_defaults(run=_token)
+    return parser
+
+
+def _with_reachable_data(settings: Settings) -> Settings:
+    """With the default data directory moved to where the embedded servers' user can reach it, where needed.
+
+    A directory that somebody chose is never moved: one that is closed is their mistake to hear of.
+    """
+    if settings.database_url and settings.redis_url:
+        return settings
+    chosen = settings.data_dir != Path(SETTINGS["data_dir"].default)
+    data_dir = settings.data_dir if chosen else reachable_data_dir(settings.data_dir)
+    if data_dir.resolve() != settings.data_dir.resolve():
+        print(
+            f"PostgreSQL's user can't reach {settings.data_dir}; data is kept in {data_dir}", file=sys.stderr
+        )
+    claim_data_dir(data_dir)
+    return replace(settings, data_dir=data_dir)
+
+
+def _serve(settings: Settings, _: argparse.Namespace) -> None:
+    with _stores(settings) as stores:
+        _run(_serve_until_stopped(settings, stores))
+
+
+def _migrate(settings: Settings, _: argparse.Namespace) -> None:
+    async def work(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            applied = await migrate(connection)
+        finally:
+            await connection.close()
+        print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+
+    with _stores(settings) as stores:
+        _run(work(stores.database_url))
+
+
+def _sweep(settings: Settings, _: argparse.Namespace) -> None:
+    async def work(url: str) -> None:
+        async with open_database(url, max_connections=1) as database:
+            print(f"{await sweep(database)} windows ended")
+
+    with _stores(settings) as stores:
+        _run(work(stores.database_url))
+
+
+def _token(settings: Settings, options: argparse.Namespace) -> None:
+    if settings.jwks or not settings.all_embedded:
+        raise SettingError(
+            "development tokens exist only with the embedded stores: "
+            "unset CHECKIN_JWKS, DATABASE_URL and REDIS_URL, or ask your issuer"
+        )
+    print(development_token(settings.data_dir, options.sub, options.scope, options.minutes))
+
+
+@contextmanager
+def _stores(settings: Settings) -> Iterator[Stores]:
+    """The configured stores, or the embedded ones for as long as the command runs."""
+    if settings.jwks is None and not settings.all_embedded:
+        raise SettingError(
+            "CHECKIN_JWKS must name your issuer's key set when DATABASE_URL or REDIS_URL is configured"
+        )
+    with embedded_stores(
+        settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None
+    ) as embedded:
+        yield Stores(
+            database_url=settings.database_url or embedded.database_url or "",
+            redis_url=settings.redis_url or embedded.redis_url or "",
+            jwks=settings.jwks or str(development_key_set(settings.data_dir)),
+        )
+
+
+async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    runner = web.AppRunner(
+        make_app(settings, stores),
+        access_log=None,
+        # we refuse compressed bodies ourselves; inflating them is the sender's lever
+        auto_decompress=False,
+        shutdown_timeout=DRAIN_S,
+    )
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        _print_banner(settings, runner)
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _print_banner(settings: Settings, runner: web.AppRunner) -> None:
+    host, port = runner.addresses[0][:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"\nThe check-in service listens on {address}", flush=True)
+    if settings.jwks:
+        return
+    command = f"{sys.executable} -m checkin_service token"
+    print(
+        f"""
+Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another terminal:
+  the main platform   {command} --sub platform --scope tasks
+  a person            {command} --sub p-1 --scope checkin
+
+Try next:
+  curl {address}/readyz
+  curl -H "Authorization: Bearer $({command} --sub platform --scope tasks)" '{address}/v1/changes?limit=10'
+  make demo           plays the whole story on real faces and shows the platform's view
+  README.md           every call with curl; the API is described at {address}/openapi.yaml
+Stop with Ctrl-C; data stays in {settings.data_dir}.
+""",
+        flush=True,
+    )
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def _configure_logs() -> None:
+    """One JSON object a line on standard error; callers pass named fields only, none of them personal."""
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

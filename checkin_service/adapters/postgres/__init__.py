@@ -1,0 +1,1 @@
+"""PostgreSQL, the only truth: the pool, the migrations, and SQL functions that take a connection."""

@@ -1,0 +1,270 @@
+"""Challenges, receipts, attempts and acceptances."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from checkin_service.adapters.postgres.database import Connection
+from checkin_service.adapters.postgres.persons import SealedTemplate
+from checkin_service.adapters.postgres.tasks import FenceVersion
+from checkin_service.adapters.template_keys import WrappedKey
+from checkin_service.domain.decision import Case
+
+# How long an owner may judge before a retry takes its receipt over: longer than any deadline on the way.
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What identifies a submission: who sent it under which key, and for which task and challenge."""
+
+    iss: str
+    person_id: str
+    idempotency_key: str
+    body_digest: bytes
+    task_id: str
+    challenge_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    check_in_id: UUID
+    received_at: datetime
+    body_digest: bytes
+    task_id: str
+    answer: dict[str, Any] | None
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCase:
+    """One reading of everything that a submission is judged by."""
+
+    case: Case
+    consented: bool
+    accepted: tuple[UUID, datetime] | None
+    fence: FenceVersion
+    data_key: WrappedKey | None
+    templates: Sequence[SealedTemplate]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A judged submission as it is stored; see the table for the meaning of each figure."""
+
+    check_in_id: UUID
+    task_id: str
+    person_id: str
+    received_at: datetime
+    shanghai_day: date
+    outcome: str
+    reasons: Sequence[str]
+    counted: bool
+    fence_version: int
+    zone: str | None
+    distance_m: float | None
+    r95_m: float | None
+    model_id: str | None
+    score: float | None
+    threshold: float | None
+    operating_point: str | None
+    photo_sha256: bytes
+    device: dict[str, Any] | None
+
+
+async def open_challenge(
+    connection: Connection, task_id: str, person_id: str, lifetime: timedelta
+) -> tuple[UUID, datetime] | None:
+    """A one-time challenge and its expiry; None when the person is not on the roster."""
+    row = await connection.fetchrow(
+        """
+        INSERT INTO challenge (challenge_id, task_id, person_id, expires_at)
+        SELECT $3, task_id, person_id, checkin_now() + $4 FROM member WHERE task_id = $1 AND person_id = $2
+        RETURNING challenge_id, expires_at
+        """,
+        task_id,
+        person_id,
+        uuid4(),
+        lifetime,
+    )
+    return row and (row["challenge_id"], row["expires_at"])
+
+
+async def has_live_challenge(connection: Connection, challenge_id: UUID, person_id: str) -> bool | None:
+    """Whether the person's challenge can still be used; None when they have no such challenge."""
+    live: bool | None = await connection.fetchval(
+        """
+        SELECT expires_at > checkin_now() AND NOT EXISTS (SELECT FROM receipt r WHERE r.challenge_id = c.challenge_id)
+        FROM challenge c WHERE challenge_id = $1 AND person_id = $2
+        """,
+        challenge_id,
+        person_id,
+    )
+    return live
+
+
+async def insert_receipt(connection: Connection, submission: Submission) -> Receipt | None:
+    """Uses up key and challenge at the database's own instant; None when either is taken or not usable."""
+    row = await connection.fetchrow(
+        """
+        WITH instant AS MATERIALIZED (SELECT checkin_now() AS received_at)
+        INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
+                             received_at, leased_until)
+        SELECT $1, $2, c.person_id, $4, $5, c.challenge_id, c.task_id, received_at, received_at + $8
+        FROM challenge c, instant
+        WHERE c.challenge_id = $6 AND c.person_id = $3 AND c.task_id = $7 AND received_at < c.expires_at
+        ON CONFLICT DO NOTHING
+        RETURNING check_in_id, received_at, body_digest, task_id, answer, false AS leased
+        """,
+        uuid4(),
+        submission.iss,
+        submission.person_id,
+        submission.idempotency_key,
+        submission.body_digest,
+        submission.challenge_id,
+        submission.task_id,
+        LEASE,
+    )
+    return row and Receipt(**row)
+
+
+async def lock_receipt_by_key(connection: Connection, iss: str, person_id: str, key: str) -> Receipt | None:
+    row = await connection.fetchrow(
+        """
+        SELECT check_in_id, received_at, body_digest, task_id, answer,
+               coalesce(leased_until > checkin_now(), false) AS leased
+        FROM receipt WHERE iss = $1 AND person_id = $2 AND idempotency_key = $3 FOR NO KEY UPDATE
+        """,
+        iss,
+        person_id,
+        key,
+    )
+    return row and Receipt(**row)
+
+
+async def lease_receipt(connection: Connection, check_in_id: UUID) -> None:
+    await connection.execute(
+        "UPDATE receipt SET leased_until = checkin_now() + $2 WHERE check_in_id = $1", check_in_id, LEASE
+    )
+
+
+async def release_receipt(connection: Connection, check_in_id: UUID, ended: str | None) -> None:
+    """Lets a retry of the key go on at once; `ended` says that no verdict can follow from this body."""
+    await connection.execute(
+        "UPDATE receipt SET leased_until = NULL, ended = coalesce(ended, $2) WHERE check_in_id = $1 AND answer IS NULL",
+        check_in_id,
+        ended,
+    )
+
+
+async def answer_receipt(connection: Connection, check_in_id: UUID, answer: dict[str, Any]) -> None:
+    """The stored answer; from now on every retry of the key gets it."""
+    await connection.execute(
+        "UPDATE receipt SET answer = $2, leased_until = NULL WHERE check_in_id = $1", check_in_id, answer
+    )
+
+
+async def abandon_receipts(connection: Connection, task_id: str) -> None:
+    """Ends what was received in time but is still unjudged ten minutes after the window closed."""
+    await connection.execute(
+        """
+        UPDATE receipt r SET ended = 'abandoned' FROM task t
+        WHERE r.task_id = $1 AND t.task_id = r.task_id AND r.answer IS NULL AND r.ended IS NULL
+          AND r.received_at < t.closes_at AND checkin_now() >= t.closes_at + interval '10 minutes'
+        """,
+        task_id,
+    )
+
+
+async def read_check_in(connection: Connection, check_in_id: UUID, person_id: str) -> Receipt | None:
+    row = await connection.fetchrow(
+        """
+        SELECT check_in_id, received_at, body_digest, task_id, answer, false AS leased
+        FROM receipt WHERE check_in_id = $1 AND person_id = $2
+        """,
+        check_in_id,
+        person_id,
+    )
+    return row and Receipt(**row)
+
+
+async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | None:
+    """One snapshot of everything that the submission is judged by; None when its receipt is gone (erased)."""
+    row = await connection.fetchrow(
+        """
+        SELECT r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
+               t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
+               p.reference_id, p.wrapping_key_id, p.wrapped_key,
+               c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
+               a.check_in_id AS accepted_id, a.accepted_at,
+               (SELECT count(*) FROM attempt x WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
+                  AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
+               f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
+               (SELECT array_agg(ROW(s.photo, s.model_id, s.sealed)) FROM template s
+                WHERE s.reference_id = p.reference_id) AS templates
+        FROM receipt r JOIN task t USING (task_id) JOIN person p USING (person_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM fence_version v
+            WHERE v.task_id = r.task_id AND (v.effective_at <= r.received_at OR v.version = 1)
+            ORDER BY v.effective_at DESC, v.version DESC LIMIT 1) f
+        LEFT JOIN consent c USING (person_id)
+        LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL
+        WHERE r.check_in_id = $1
+        """,
+        check_in_id,
+    )
+    return row and _loaded_case(row)
+
+
+async def insert_attempt(connection: Connection, attempt: Attempt) -> None:
+    """Stores a judged attempt. A second `too_many_attempts` of a day is the same fact and adds no row."""
+    columns = asdict(attempt)
+    await connection.execute(
+        f"""
+        INSERT INTO attempt ({", ".join(columns)}) VALUES ({", ".join(f"${n}" for n in range(1, len(columns) + 1))})
+        ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
+        """,  # noqa: S608  the columns are the dataclass's own
+        *columns.values(),
+    )
+
+
+async def insert_acceptance(connection: Connection, attempt: Attempt) -> None:
+    """The member's completion. Raises a constraint violation where any promise would break."""
+    await connection.execute(
+        """
+        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
+        SELECT $1, task_id, $3, $4, 'face', opens_at, closes_at FROM task WHERE task_id = $2
+        """,
+        attempt.check_in_id,
+        attempt.task_id,
+        attempt.person_id,
+        attempt.received_at,
+    )
+
+
+async def delete_expired(connection: Connection) -> None:
+    """Challenges a day past their expiry, and idempotency keys older than a day: nothing can use them any more."""
+    await connection.execute("DELETE FROM challenge WHERE expires_at < checkin_now() - interval '1 day'")
+    await connection.execute(
+        "DELETE FROM idempotency_key WHERE claimed_at < checkin_now() - interval '1 day'"
+    )
+
+
+def _loaded_case(row: Any) -> LoadedCase:  # noqa: ANN401  asyncpg's Record
+    case = Case(
+        received_at=row["received_at"],
+        voided=row["voided"],
+        opens_at=row["opens_at"],
+        closes_at=row["closes_at"],
+        provisional=row["provisional"],
+        abandoned=row["abandoned"],
+        counted_today=row["counted_today"],
+        enrolled=row["reference_id"] is not None,
+    )
+    accepted = (row["accepted_id"], row["accepted_at"]) if row["accepted_id"] else None
+    fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
+    key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
+    templates = tuple(SealedTemplate(*values) for values in row["templates"] or ())
+    return LoadedCase(case, row["consented"] or False, accepted, fence, key, templates)

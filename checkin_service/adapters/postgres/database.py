@@ -1,0 +1,97 @@
+"""The connection pool and the one way to a transaction."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+Connection = Any  # asyncpg's pooled proxy and plain connection share their methods but no type
+
+# What a broken, busy or full database raises. None of it is the caller's doing: it becomes 503 and a retry.
+DATABASE_FAILURES: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.PostgresSystemError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    ConnectionError,
+    TimeoutError,
+    asyncio.TimeoutError,
+)
+ACQUIRE_TIMEOUT_S = 1.0
+SESSION_SETTINGS = {
+    "application_name": "checkin_service",
+    "timezone": "UTC",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    # an answer follows COMMIT, and COMMIT means on disk
+    "synchronous_commit": "on",
+    "jit": "off",
+}
+
+
+class DatabaseSetupError(RuntimeError):
+    """The database can't serve as it is; the message says what to change."""
+
+
+class Database:
+    """A pool whose waiting and working times are bounded, so that a slow database sheds instead of queueing."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for single statements. Raises one of `DATABASE_FAILURES` when none is free in a second."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """READ COMMITTED: what is counted once rests on constraints and row locks, not on isolation."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+@asynccontextmanager
+async def open_database(url: str, max_connections: int) -> AsyncIterator[Database]:
+    """Connects, checks that an acknowledged commit is durable, closes at the end."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=min(2, max_connections),
+        max_size=max_connections,
+        command_timeout=15,
+        timeout=5,
+        server_settings=SESSION_SETTINGS,
+        init=_prepare_connection,
+    )
+    try:
+        async with pool.acquire() as connection:
+            await _assert_durable(connection)
+        yield Database(pool)
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), timeout=10)
+        except TimeoutError:
+            pool.terminate()
+
+
+async def _prepare_connection(connection: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+async def _assert_durable(connection: Connection) -> None:
+    for setting in ("synchronous_commit", "fsync", "full_page_writes"):
+        value = await connection.fetchval("SELECT current_setting($1)", setting)
+        if value == "off":
+            raise DatabaseSetupError(
+                f"PostgreSQL runs with {setting}=off: a crash would lose accepted check-ins"
+            )

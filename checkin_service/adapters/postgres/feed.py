@@ -1,0 +1,56 @@
+"""Revisions and the change feed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from checkin_service.adapters.postgres.database import Connection
+
+# Held from the drawing of a seq to its commit: seqs become visible in their order, so `seq > cursor` misses none.
+FEED_LOCK = 0x66656564
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    seq: int
+    task_id: str
+    rev: int
+    type: str
+    at: datetime
+
+
+async def record_change(connection: Connection, task_id: str, change_type: str, at: datetime) -> None:
+    """rev + 1 and one feed entry. The last thing a transaction does, because the lock orders all writers.
+
+    The lock and `nextval` are two statements on purpose: one statement's snapshot could be older than the lock.
+    """
+    await record_changes(connection, [task_id], change_type, at)
+
+
+async def record_changes(connection: Connection, task_ids: list[str], change_type: str, at: datetime) -> None:
+    """`record_change` for several tasks, whose rows the caller has locked."""
+    if not task_ids:
+        return
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", FEED_LOCK)
+    await connection.execute(
+        """
+        WITH bumped AS (UPDATE task SET rev = rev + 1 WHERE task_id = ANY($1::text[]) RETURNING task_id, rev)
+        INSERT INTO change (seq, task_id, rev, type, at)
+        SELECT nextval('change_seq'), task_id, rev, $2, $3 FROM bumped
+        """,
+        task_ids,
+        change_type,
+        at,
+    )
+
+
+async def feed_epoch(connection: Connection) -> str:
+    epoch: str = await connection.fetchval("SELECT epoch FROM feed_epoch")
+    return epoch
+
+
+async def changes_after(connection: Connection, seq: int, limit: int) -> list[Change]:
+    """At most `limit` changes, oldest first. Walks the primary key: its cost knows nothing of the tasks."""
+    rows = await connection.fetch(
+        "SELECT seq, task_id, rev, type, at FROM change WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit
+    )
+    return [Change(**row) for row in rows]

@@ -1,0 +1,252 @@
+"""Persons: data keys, references with their sealed templates, consent, the processing record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from checkin_service.adapters.postgres.database import Connection
+from checkin_service.adapters.template_keys import WrappedKey
+
+CONSENT_SCOPES = frozenset({"face", "face_transfer", "location"})
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTemplate:
+    """One vector of one photograph by one model, encrypted under the person's data key."""
+
+    photo: int
+    model_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    reference_id: UUID
+    engine: str
+    photos: int
+    basis_kind: str
+    basis_document: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    notice_version: str
+    scopes: Sequence[str]
+    given_at: datetime
+    withdrawn_at: datetime | None
+
+    @property
+    def live(self) -> bool:
+        return self.withdrawn_at is None
+
+    @property
+    def covers_check_in(self) -> bool:
+        """Whether it is live for everything that a check-in does."""
+        return self.live and set(self.scopes) >= CONSENT_SCOPES
+
+
+@dataclass(frozen=True, slots=True)
+class MyTask:
+    """One of a person's tasks with all that `GET /v1/me` says of it."""
+
+    task_id: str
+    person_id: str
+    enterprise_name: str
+    counted_today: int
+
+
+async def ensure_person(connection: Connection, person_id: str) -> None:
+    await connection.execute("INSERT INTO person (person_id) VALUES ($1) ON CONFLICT DO NOTHING", person_id)
+
+
+async def lock_person(connection: Connection, person_id: str) -> WrappedKey | None:
+    """Locks the person before anything of theirs is written; their wrapped data key, if they have one.
+
+    Lock order everywhere: person, then tasks by task_id, then the feed.
+    """
+    row = await connection.fetchrow(
+        "SELECT wrapping_key_id, wrapped_key FROM person WHERE person_id = $1 FOR NO KEY UPDATE", person_id
+    )
+    return WrappedKey(*row) if row and row["wrapped_key"] else None
+
+
+async def store_data_key(connection: Connection, person_id: str, key: WrappedKey) -> None:
+    await connection.execute(
+        "UPDATE person SET wrapping_key_id = $2, wrapped_key = $3 WHERE person_id = $1",
+        person_id,
+        key.wrapping_key_id,
+        key.wrapped,
+    )
+
+
+async def replace_reference(
+    connection: Connection, person_id: str, reference: dict[str, Any], templates: Sequence[SealedTemplate]
+) -> bool:
+    """Puts the new set in the old one's place; True when the person had none before. The person is locked."""
+    old: UUID | None = await connection.fetchval(
+        "SELECT reference_id FROM person WHERE person_id = $1", person_id
+    )
+    await connection.execute(
+        """
+        INSERT INTO reference (reference_id, person_id, engine, photos, basis_kind, basis_document)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        """,
+        reference["reference_id"],
+        person_id,
+        reference["engine"],
+        reference["photos"],
+        reference["basis_kind"],
+        reference["basis_document"],
+    )
+    await connection.executemany(
+        "INSERT INTO template (reference_id, photo, model_id, sealed) VALUES ($1, $2, $3, $4)",
+        [(reference["reference_id"], t.photo, t.model_id, t.sealed) for t in templates],
+    )
+    await connection.execute(
+        "UPDATE person SET reference_id = $2 WHERE person_id = $1", person_id, reference["reference_id"]
+    )
+    await connection.execute("DELETE FROM reference WHERE reference_id = $1", old)
+    return old is None
+
+
+async def delete_biometrics(connection: Connection, person_id: str) -> bool:
+    """Deletes templates and the key that reads them; True when there was a reference. The person is locked."""
+    had: bool | None = await connection.fetchval(
+        "SELECT reference_id IS NOT NULL FROM person WHERE person_id = $1", person_id
+    )
+    await connection.execute(
+        "UPDATE person SET reference_id = NULL, wrapped_key = NULL, wrapping_key_id = NULL WHERE person_id = $1",
+        person_id,
+    )
+    await connection.execute("DELETE FROM reference WHERE person_id = $1", person_id)
+    return bool(had)
+
+
+async def erase_person(connection: Connection, person_id: str) -> None:
+    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics are gone already."""
+    await connection.execute("DELETE FROM consent WHERE person_id = $1", person_id)
+    await connection.execute("UPDATE member SET name = '' WHERE person_id = $1", person_id)
+    await connection.execute(
+        """
+        DELETE FROM attempt WHERE person_id = $1
+        AND check_in_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
+        """,
+        person_id,
+    )
+    await connection.execute(
+        """
+        UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
+                           score = NULL, threshold = NULL, operating_point = NULL, photo_sha256 = NULL,
+                           device = NULL, erased_at = checkin_now()
+        WHERE person_id = $1
+        """,
+        person_id,
+    )
+    await connection.execute(
+        """
+        DELETE FROM receipt r WHERE person_id = $1
+        AND NOT EXISTS (SELECT FROM attempt a WHERE a.check_in_id = r.check_in_id)
+        """,
+        person_id,
+    )
+    await connection.execute(
+        """
+        UPDATE receipt SET answer = (answer::jsonb || '{"location": null}')::json
+        WHERE person_id = $1 AND answer IS NOT NULL
+        """,
+        person_id,
+    )
+    await connection.execute("DELETE FROM challenge WHERE person_id = $1", person_id)
+
+
+async def person_exists(connection: Connection, person_id: str) -> bool:
+    return await connection.fetchval("SELECT true FROM person WHERE person_id = $1", person_id) or False
+
+
+async def read_reference(connection: Connection, person_id: str) -> Reference | None:
+    row = await connection.fetchrow(
+        """
+        SELECT r.reference_id, r.engine, r.photos, r.basis_kind, r.basis_document, r.created_at
+        FROM person p JOIN reference r USING (reference_id) WHERE p.person_id = $1
+        """,
+        person_id,
+    )
+    return row and Reference(**row)
+
+
+async def read_consent(connection: Connection, person_id: str) -> Consent | None:
+    row = await connection.fetchrow(
+        "SELECT notice_version, scopes, given_at, withdrawn_at FROM consent WHERE person_id = $1", person_id
+    )
+    return row and Consent(**row)
+
+
+async def give_consent(
+    connection: Connection, person_id: str, notice_version: str, scopes: Sequence[str]
+) -> Consent:
+    row = await connection.fetchrow(
+        """
+        INSERT INTO consent (person_id, notice_version, scopes, given_at) VALUES ($1, $2, $3, checkin_now())
+        ON CONFLICT (person_id) DO UPDATE
+            SET notice_version = $2, scopes = $3, given_at = checkin_now(), withdrawn_at = NULL
+        RETURNING notice_version, scopes, given_at, withdrawn_at
+        """,
+        person_id,
+        notice_version,
+        list(scopes),
+    )
+    return Consent(**row)
+
+
+async def withdraw_consent(connection: Connection, person_id: str) -> bool:
+    """False when there was no live consent to withdraw."""
+    return (
+        await connection.fetchval(
+            """
+        UPDATE consent SET withdrawn_at = checkin_now()
+        WHERE person_id = $1 AND withdrawn_at IS NULL RETURNING true
+        """,
+            person_id,
+        )
+        or False
+    )
+
+
+async def record_processing(
+    connection: Connection, pseudonym: bytes, kind: str, details: dict[str, Any]
+) -> None:
+    await connection.execute(
+        "INSERT INTO processing_record (pseudonym, kind, details) VALUES ($1, $2, $3)",
+        pseudonym,
+        kind,
+        details,
+    )
+
+
+async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
+    """The person's tasks that are not voided and closed less than 90 days ago, the most urgent first."""
+    rows = await connection.fetch(
+        """
+        SELECT m.task_id, m.person_id, t.enterprise_name,
+               (SELECT count(*) FROM attempt a
+                WHERE a.task_id = m.task_id AND a.person_id = m.person_id AND a.counted
+                  AND a.shanghai_day = (checkin_now() AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today
+        FROM member m JOIN task t USING (task_id)
+        WHERE m.person_id = $1 AND t.voided_at IS NULL AND t.closes_at > checkin_now() - interval '90 days'
+        ORDER BY t.closes_at, t.task_id
+        """,
+        person_id,
+    )
+    return [MyTask(**row) for row in rows]
+
+
+async def register_wrapping_key(connection: Connection, wrapping_key_id: str) -> list[str]:
+    """Notes the key that wraps from now on; every key id that wraps some person's data key."""
+    await connection.execute(
+        "INSERT INTO wrapping_key (wrapping_key_id) VALUES ($1) ON CONFLICT DO NOTHING", wrapping_key_id
+    )
+    rows = await connection.fetch("SELECT wrapping_key_id FROM wrapping_key")
+    return [row["wrapping_key_id"] for row in rows]

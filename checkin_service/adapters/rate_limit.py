@@ -1,0 +1,55 @@
+"""How often one person may ask, counted in Redis.
+
+A convenience, not evidence: it protects the face workers from one phone in a loop. Without Redis it is open, because
+a lost counter must never keep an honest person out; the failures are counted.
+"""
+
+import asyncio
+import time
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from checkin_service.metrics import Metrics
+
+WINDOW_S = 60
+# A Redis that hangs costs a request this much, and for the pause below nobody asks it at all.
+TIMEOUT_S = 0.2
+PAUSE_S = 5.0
+
+
+class RateLimit:
+    def __init__(self, client: redis.Redis, limit: int, metrics: Metrics) -> None:
+        self._client = client
+        self._limit = limit
+        self._metrics = metrics
+        self._paused_until = 0.0
+
+    async def retry_after_s(self, key: str) -> int | None:
+        """None when the call may go on, else the seconds until the window is over."""
+        now = time.time()
+        if now < self._paused_until:
+            return None
+        window = int(now // WINDOW_S)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                count = await self._count(f"rate:{key}:{window}")
+        except (RedisError, OSError, TimeoutError):
+            self._paused_until = now + PAUSE_S
+            self._metrics.redis_failures.inc()
+            return None
+        return None if count <= self._limit else int((window + 1) * WINDOW_S - now) + 1
+
+    async def alive(self) -> bool:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return bool(await self._client.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def _count(self, key: str) -> int:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.incr(key)
+            pipeline.expire(key, 2 * WINDOW_S)
+            count, _ = await pipeline.execute()
+        return int(count)

@@ -1,0 +1,142 @@
+"""The composition root: opens what the service depends on, in order, and closes it in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import redis.asyncio as redis
+import structlog
+from aiohttp import web
+
+from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres.database import (
+    DATABASE_FAILURES,
+    Database,
+    DatabaseSetupError,
+    open_database,
+)
+from checkin_service.adapters.postgres.migrate import migrate
+from checkin_service.adapters.published_calendar import published_calendar
+from checkin_service.adapters.rate_limit import RateLimit
+from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
+from checkin_service.adapters.token_keys import TokenKeys
+from checkin_service.domain.decision import OperatingPoint, Policy
+from checkin_service.metrics import Metrics
+from checkin_service.ports import FaceEngine
+from checkin_service.settings import Settings
+from checkin_service.usecases.sweep import sweep
+from checkin_service.web.context import SERVICES, Services
+from checkin_service.web.problems import answer_problems
+from checkin_service.web.routes import add_routes
+from face import WorkerPool
+from geofence import Box
+
+SWEEP_INTERVAL_S = 30
+DRAIN_S = 30
+
+OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
+
+log = structlog.get_logger("checkin_service.app")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where the stores are: configured ones, or the embedded ones once they run."""
+
+    database_url: str
+    redis_url: str
+    jwks: str
+
+
+def make_app(settings: Settings, stores: Stores, open_faces: OpenFaces | None = None) -> web.Application:
+    """The application. Its stores must be reachable; migrations run at its start."""
+    app = web.Application(middlewares=[answer_problems])
+    add_routes(app)
+    app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool))
+    return app
+
+
+def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
+    """The face engine in processes of its own."""
+    return WorkerPool(
+        factory=settings.face_engine,
+        workers=settings.face_workers,
+        queue_limit=settings.face_queue,
+        deadline_s=settings.face_deadline_s,
+    )
+
+
+def _wire(
+    settings: Settings, stores: Stores, open_faces: OpenFaces
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def wired(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[SERVICES] = await _open_services(stack, settings, stores, open_faces)
+            sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES].database))
+            yield
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+
+    return wired
+
+
+async def _open_services(
+    stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces
+) -> Services:
+    keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
+    token_keys = TokenKeys(stores.jwks)
+    await token_keys.load()
+    metrics = Metrics()
+    database = await stack.enter_async_context(_prepared_database(settings, stores, keys))
+    client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
+    stack.push_async_callback(client.aclose)
+    faces = await stack.enter_async_context(open_faces(settings))
+    return Services(
+        settings=settings,
+        database=database,
+        calendar=published_calendar(),
+        keys=keys,
+        token_keys=token_keys,
+        faces=faces,
+        policy=_policy(settings, faces.model_id),
+        rate_limit=RateLimit(client, settings.person_requests_per_minute, metrics),
+        metrics=metrics,
+        box=Box(*settings.service_box),
+    )
+
+
+@asynccontextmanager
+async def _prepared_database(
+    settings: Settings, stores: Stores, keys: TemplateKeys
+) -> AsyncIterator[Database]:
+    async with open_database(stores.database_url, settings.database_connections) as database:
+        async with database.connection() as connection:
+            await migrate(connection)
+            used = await persons.register_wrapping_key(connection, keys.current)
+        unknown = sorted(set(used) - set(keys.wrapping))
+        if unknown:
+            raise DatabaseSetupError(
+                f"this database holds data wrapped by {', '.join(unknown)}, which is not in {settings.key_path}: "
+                "point CHECKIN_KEY_FILE at the file that all replicas share"
+            )
+        yield database
+
+
+def _policy(settings: Settings, model_id: str) -> Policy:
+    """dlib's distance turned into a score: the engine's is 1 − distance, so that higher is more alike."""
+    point = OperatingPoint(
+        f"dlib_distance_{settings.match_distance:g}", model_id, 1 - settings.match_distance
+    )
+    return Policy(settings.attempts_per_day, point)
+
+
+async def _sweep_for_ever(database: Database) -> None:
+    while True:
+        try:
+            await sweep(database)
+        except DATABASE_FAILURES as error:
+            # the next round finds the same work; the status never waited for it
+            log.warning("sweep_failed", error=type(error).__name__)
+        await asyncio.sleep(SWEEP_INTERVAL_S)

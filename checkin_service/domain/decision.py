@@ -1,0 +1,151 @@
+"""All rules of a check-in, as one pure function from values to a decision.
+
+Stages run from cheap to intrusive. The first that fails stops the later ones, and reports all its reasons.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from checkin_service.domain.reasons import COUNTED, DOUBTFUL, REFUSING, Reason, in_order
+
+
+class Outcome(StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A named threshold on one model's score (higher is more alike) and the group and rate it stands for."""
+
+    name: str
+    model_id: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    attempts_per_day: int
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The facts about task and member that a submission is judged by, as of one reading of the database."""
+
+    received_at: datetime
+    voided: bool
+    opens_at: datetime
+    closes_at: datetime
+    provisional: bool
+    abandoned: bool
+    counted_today: int
+    enrolled: bool
+
+
+class Position(Protocol):
+    """What the decision reads of a located position (`geofence.Location`)."""
+
+    @property
+    def zone(self) -> str: ...
+    @property
+    def given(self) -> int: ...
+    @property
+    def usable(self) -> int: ...
+    @property
+    def implausible(self) -> int: ...
+    @property
+    def frame_suspect(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FaceEvidence:
+    """What the face engine found: comparable faces, faults of quality, and the score against the reference."""
+
+    faces: int
+    poor_quality: bool
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    outcome: Outcome
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def counted(self) -> bool:
+        """Whether it uses up one of the day's attempts."""
+        return any(reason in COUNTED for reason in self.reasons)
+
+
+def decide_admission(case: Case, policy: Policy) -> Decision | None:
+    """The refusal by task, window or attempts left, which needs nothing personal; None when the person may go on."""
+    used_up = case.counted_today >= policy.attempts_per_day
+    reasons = _task_and_window(case) or ([Reason.TOO_MANY_ATTEMPTS] if used_up else [])
+    return _decision(reasons) if reasons else None
+
+
+def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Policy) -> Decision | None:
+    """The decision on an admitted submission; None when place and reference pass and the face is not analysed yet."""
+    reasons = _place(position) or ([] if case.enrolled else [Reason.NOT_ENROLLED])
+    if reasons:
+        return _decision(reasons)
+    if face is None:
+        return None
+    reasons = _image(face) or _comparison(face, policy)
+    if not reasons and case.received_at >= case.closes_at:
+        # Only a provisional window gets here: held until the calendar is published, neither lost nor accepted.
+        return Decision(Outcome.REVIEW)
+    return _decision(reasons)
+
+
+def _task_and_window(case: Case) -> list[Reason]:
+    late = case.received_at >= case.closes_at and not case.provisional
+    found = {
+        Reason.TASK_NOT_OPEN: case.voided,
+        Reason.WINDOW_NOT_OPEN: case.received_at < case.opens_at,
+        Reason.WINDOW_CLOSED: late or case.abandoned,
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
+def _place(position: Position) -> list[Reason]:
+    if position.given == 0:
+        return [Reason.POSITION_MISSING]
+    if position.zone == "unusable":
+        return _unusable(position)
+    if position.zone == "possible":
+        return [Reason.POSITION_UNCERTAIN]
+    if position.zone == "outside":
+        suspect = [Reason.POSITION_FRAME_SUSPECT] if position.frame_suspect else []
+        return [Reason.OUTSIDE_GEOFENCE, *suspect]
+    return []
+
+
+def _unusable(position: Position) -> list[Reason]:
+    """Implausible fixes are named as such; whatever else was unusable makes the position uncertain."""
+    implausible = [Reason.POSITION_IMPLAUSIBLE] if position.implausible else []
+    uncertain = [Reason.POSITION_UNCERTAIN] if position.given > position.implausible else []
+    return [*implausible, *uncertain]
+
+
+def _image(face: FaceEvidence) -> list[Reason]:
+    if face.faces == 0:
+        return [Reason.NO_FACE]
+    if face.faces > 1:
+        return [Reason.MULTIPLE_FACES]
+    return [Reason.POOR_QUALITY] if face.poor_quality else []
+
+
+def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:
+    matched = face.score is not None and face.score >= policy.operating_point.threshold
+    return [] if matched else [Reason.NON_MATCH]
+
+
+def _decision(reasons: list[Reason]) -> Decision:
+    # Until reviews exist, a doubtful reason refuses just as a refusing one does.
+    refused = any(reason in REFUSING or reason in DOUBTFUL for reason in reasons)
+    return Decision(Outcome.REJECTED if refused else Outcome.ACCEPTED, in_order(reasons))

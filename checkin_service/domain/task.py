@@ -1,0 +1,84 @@
+"""A verification task's state, computed from facts at an instant; never stored."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Flow(StrEnum):
+    FIRST_APPLICATION = "first_application"
+    ROUTINE = "routine"
+    RECTIFICATION = "rectification"
+
+
+class TaskState(StrEnum):
+    VOIDED = "voided"
+    COMPLETED = "completed"
+    PENDING_MATERIAL = "pending_material"
+    OPEN = "open"
+    EXPIRED_PENDING_REVIEW = "expired_pending_review"
+    INVALIDATED = "invalidated"
+    EXPIRED = "expired"
+
+
+class MemberState(StrEnum):
+    NOT_STARTED = "not_started"
+    IN_REVIEW = "in_review"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What the state is computed from. Counts are of roster members; `unjudged` is of receipts in time."""
+
+    voided: bool
+    closes_at: datetime
+    provisional: bool
+    total: int
+    accepted: int
+    in_review: int
+    lacking_material: int
+    revoked: int
+    unjudged: int
+
+
+def state_at(facts: TaskFacts, now: datetime) -> TaskState:
+    """The first state of the contract's list that holds at `now`.
+
+    The window is half-open: at `closes_at` itself the task is no longer open.
+    """
+    if facts.voided:
+        return TaskState.VOIDED
+    if facts.accepted == facts.total:
+        return TaskState.COMPLETED
+    if now < facts.closes_at:
+        return TaskState.PENDING_MATERIAL if facts.lacking_material else TaskState.OPEN
+    if facts.in_review or facts.unjudged or facts.provisional:
+        return TaskState.EXPIRED_PENDING_REVIEW
+    return TaskState.INVALIDATED if facts.revoked else TaskState.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One roster member as the platform sees them; `check_in_id` and `accepted_at` only when accepted."""
+
+    person_id: str
+    state: MemberState
+    has_reference: bool
+    accepted_at: datetime | None = None
+    check_in_id: str | None = None
+    method: str | None = None
+
+
+def members_digest(members: Sequence[MemberStatus]) -> str:
+    """SHA-256 over `person_id TAB state TAB check_in_id-or-empty LF`, lines sorted bytewise.
+
+    >>> one = MemberStatus("p-1", MemberState.NOT_STARTED, has_reference=False)
+    >>> members_digest([one]) == "sha256:" + hashlib.sha256(b"p-1\\tnot_started\\t\\n").hexdigest()
+    True
+    """
+    lines = sorted(f"{m.person_id}\t{m.state}\t{m.check_in_id or ''}\n".encode() for m in members)
+    return "sha256:" + hashlib.sha256(b"".join(lines)).hexdigest()

@@ -1,0 +1,40 @@
+"""Prometheus metrics, named by its conventions. No label holds anything personal."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """One registry a process; tests make as many as they like."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "checkin_request_duration_seconds",
+            "Time to answer by method, route and status",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.check_ins = Counter(
+            "checkin_check_ins", "Judged check-ins by outcome", ["outcome"], registry=self.registry
+        )
+        self.reasons = Counter(
+            "checkin_reasons", "Reasons of judged check-ins", ["reason"], registry=self.registry
+        )
+        self.repeats = Counter(
+            "checkin_repeats", "Check-ins of members who were accepted before", registry=self.registry
+        )
+        self.connection_seconds = Counter(
+            "checkin_database_connection_seconds",
+            "Time for which connections were held",
+            registry=self.registry,
+        )
+        self.redis_failures = Counter(
+            "checkin_redis_failures", "Rate limits left open because Redis failed", registry=self.registry
+        )
+        self.face_jobs = Gauge("checkin_face_queue_length", "Photographs waiting", registry=self.registry)
+        self.face_workers = Gauge("checkin_face_workers_ready", "Face workers ready", registry=self.registry)
+        self.face_restarts = Gauge("checkin_face_worker_restarts", "Workers replaced", registry=self.registry)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

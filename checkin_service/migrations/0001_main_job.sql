@@ -1,0 +1,282 @@
+-- The main job: tasks, persons, consents, challenges, receipts, attempts, acceptances, the change feed.
+-- Facts are stored, states never: a task's state is computed from these rows at every read.
+
+-- The only clock that judges. Tests replace it to stand at an exact instant.
+CREATE FUNCTION checkin_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
+
+-- Changed at every restore, so that a poller's cursor from before it is refused instead of skipping changes.
+CREATE TABLE feed_epoch (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    epoch    text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '')
+);
+INSERT INTO feed_epoch DEFAULT VALUES;
+
+-- Which keys wrap data keys here: two replicas with different key files must not both start.
+CREATE TABLE wrapping_key (
+    wrapping_key_id text PRIMARY KEY,
+    first_seen_at   timestamptz NOT NULL DEFAULT checkin_now()
+);
+
+CREATE TABLE task (
+    task_id             text PRIMARY KEY CHECK (task_id ~ '^[A-Za-z0-9._-]{1,64}$'),
+    case_id             text NOT NULL,
+    round               integer NOT NULL CHECK (round >= 1),
+    flow                text NOT NULL CHECK (flow IN ('first_application', 'routine', 'rectification')),
+    rectifies           text REFERENCES task,
+    uscc                text NOT NULL,
+    enterprise_name     text NOT NULL,
+    requirement         jsonb,
+    registration_digest bytea NOT NULL,
+    registered_at       timestamptz NOT NULL DEFAULT checkin_now(),
+    opens_at            timestamptz NOT NULL,
+    closes_at           timestamptz NOT NULL,
+    window_basis        text NOT NULL CHECK (window_basis IN ('one_month', 'order')),
+    start_day           date NOT NULL,
+    nominal_day         date NOT NULL,
+    last_day            date NOT NULL,
+    rolled_over         date[] NOT NULL,
+    provisional         boolean NOT NULL,
+    calendar_version    text NOT NULL,
+    voided_at           timestamptz,
+    superseded_by       text,
+    -- how the passing of closes_at was written down; null and 'pending_review' are looked at again
+    announced_end       text CHECK (announced_end IN ('completed', 'expired', 'pending_review')),
+    rev                 integer NOT NULL DEFAULT 0,
+    CHECK (opens_at < closes_at),
+    CHECK ((flow = 'rectification') = (rectifies IS NOT NULL)),
+    -- lets an acceptance carry the window it fell into, see below
+    UNIQUE (task_id, opens_at, closes_at)
+);
+CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS NULL;
+CREATE INDEX task_closing ON task (closes_at, task_id)
+    WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
+
+CREATE TABLE fence_version (
+    task_id            text NOT NULL REFERENCES task,
+    version            integer NOT NULL CHECK (version >= 1),
+    effective_at       timestamptz NOT NULL,
+    registered_address text NOT NULL,
+    frame              text NOT NULL CHECK (frame IN ('wgs84', 'gcj02', 'bd09', 'cgcs2000')),
+    fence              jsonb NOT NULL,
+    buffer_m           double precision NOT NULL CHECK (buffer_m BETWEEN 0 AND 500),
+    PRIMARY KEY (task_id, version),
+    UNIQUE (task_id, effective_at)
+);
+
+CREATE TABLE person (
+    person_id       text PRIMARY KEY,
+    created_at      timestamptz NOT NULL DEFAULT checkin_now(),
+    -- the person's own data key, wrapped; without it no template of theirs can be read
+    wrapped_key     bytea,
+    wrapping_key_id text REFERENCES wrapping_key,
+    reference_id    uuid,
+    CHECK ((wrapped_key IS NULL) = (wrapping_key_id IS NULL)),
+    CHECK (reference_id IS NULL OR wrapped_key IS NOT NULL)
+);
+
+CREATE TABLE reference (
+    reference_id   uuid PRIMARY KEY,
+    person_id      text NOT NULL REFERENCES person,
+    engine         text NOT NULL,
+    photos         integer NOT NULL CHECK (photos BETWEEN 1 AND 5),
+    basis_kind     text NOT NULL CHECK (basis_kind IN ('separate_consent', 'statutory_duty')),
+    basis_document text,
+    created_at     timestamptz NOT NULL DEFAULT checkin_now(),
+    UNIQUE (person_id, reference_id)
+);
+ALTER TABLE person ADD FOREIGN KEY (person_id, reference_id) REFERENCES reference (person_id, reference_id);
+
+CREATE TABLE template (
+    reference_id uuid NOT NULL REFERENCES reference ON DELETE CASCADE,
+    photo        smallint NOT NULL,
+    model_id     text NOT NULL,
+    sealed       bytea NOT NULL,
+    PRIMARY KEY (reference_id, photo, model_id)
+);
+
+CREATE TABLE member (
+    task_id        text NOT NULL REFERENCES task,
+    person_id      text NOT NULL REFERENCES person,
+    position       integer NOT NULL,
+    name           text NOT NULL,
+    categories     text[] NOT NULL CHECK (categories <@ ARRAY['registered', 'titled'] AND categories <> '{}'),
+    technical_lead boolean NOT NULL,
+    PRIMARY KEY (task_id, person_id)
+);
+CREATE INDEX member_person ON member (person_id);
+
+CREATE TABLE consent (
+    person_id      text PRIMARY KEY REFERENCES person,
+    notice_version text NOT NULL,
+    scopes         text[] NOT NULL CHECK (scopes <@ ARRAY['face', 'face_transfer', 'location'] AND scopes <> '{}'),
+    given_at       timestamptz NOT NULL,
+    withdrawn_at   timestamptz
+);
+
+-- That a person was enrolled, consented, withdrew or was erased, and when: kept three years under a pseudonym.
+CREATE TABLE processing_record (
+    record_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pseudonym bytea NOT NULL,
+    at        timestamptz NOT NULL DEFAULT checkin_now(),
+    kind      text NOT NULL CHECK (kind IN ('enrolled', 'consent_given', 'consent_withdrawn', 'erased')),
+    details   jsonb NOT NULL
+);
+
+CREATE TABLE challenge (
+    challenge_id uuid PRIMARY KEY,
+    task_id      text NOT NULL,
+    person_id    text NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    FOREIGN KEY (task_id, person_id) REFERENCES member
+);
+CREATE INDEX challenge_expiry ON challenge (expires_at);
+CREATE INDEX challenge_member ON challenge (task_id, person_id);
+
+-- A submission arrived whole at received_at. Its key and its challenge are used up by this row and by nothing else.
+CREATE TABLE receipt (
+    check_in_id     uuid PRIMARY KEY,
+    iss             text NOT NULL,
+    person_id       text NOT NULL,
+    idempotency_key text NOT NULL,
+    body_digest     bytea NOT NULL,
+    challenge_id    uuid NOT NULL UNIQUE,
+    task_id         text NOT NULL,
+    received_at     timestamptz NOT NULL,
+    -- somebody is judging until then; afterwards a retry takes over
+    leased_until    timestamptz,
+    -- ended without a verdict: 'unreadable' picture, or 'abandoned' ten minutes after closing
+    ended           text CHECK (ended IN ('unreadable', 'abandoned')),
+    -- json, not jsonb: it is given again as it was
+    answer          json,
+    CONSTRAINT receipt_key_once UNIQUE (iss, person_id, idempotency_key),
+    UNIQUE (check_in_id, task_id, person_id, received_at),
+    FOREIGN KEY (task_id, person_id) REFERENCES member
+);
+CREATE INDEX receipt_unjudged ON receipt (task_id, received_at) WHERE answer IS NULL AND ended IS NULL;
+CREATE INDEX receipt_person ON receipt (person_id);
+
+-- Every judged submission, with all its reasons and the figures they rest on.
+CREATE TABLE attempt (
+    check_in_id    uuid PRIMARY KEY,
+    task_id        text NOT NULL,
+    person_id      text NOT NULL,
+    received_at    timestamptz NOT NULL,
+    judged_at      timestamptz NOT NULL DEFAULT checkin_now(),
+    shanghai_day   date NOT NULL,
+    outcome        text NOT NULL CHECK (outcome IN ('accepted', 'rejected', 'review')),
+    reasons        text[] NOT NULL,
+    counted        boolean NOT NULL,
+    fence_version  integer,
+    zone           text,
+    distance_m     double precision,
+    r95_m          double precision,
+    model_id       text,
+    score          double precision,
+    threshold      double precision,
+    operating_point text,
+    photo_sha256   bytea,
+    device         jsonb,
+    erased_at      timestamptz,
+    FOREIGN KEY (check_in_id, task_id, person_id, received_at)
+        REFERENCES receipt (check_in_id, task_id, person_id, received_at),
+    UNIQUE (check_in_id, task_id, person_id, received_at, outcome),
+    -- A bug in Python cannot accept a face below the threshold or a place outside the fence.
+    CONSTRAINT accepted_is_proven CHECK (
+        outcome <> 'accepted' OR erased_at IS NOT NULL
+        OR (reasons = '{}' AND distance_m IS NOT NULL AND distance_m <= 0
+            AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold))
+);
+CREATE INDEX attempt_of_day ON attempt (task_id, person_id, shanghai_day) INCLUDE (counted);
+CREATE INDEX attempt_in_review ON attempt (task_id, person_id) WHERE outcome = 'review';
+CREATE INDEX attempt_person ON attempt (person_id);
+CREATE UNIQUE INDEX too_many_attempts_once_a_day ON attempt (task_id, person_id, shanghai_day)
+    WHERE reasons = ARRAY['too_many_attempts'];
+
+-- The completion of one member. At most one that is not revoked, within the window, of a judged and accepted attempt.
+CREATE TABLE acceptance (
+    check_in_id uuid PRIMARY KEY,
+    task_id     text NOT NULL,
+    person_id   text NOT NULL,
+    accepted_at timestamptz NOT NULL,
+    outcome     text NOT NULL DEFAULT 'accepted' CHECK (outcome = 'accepted'),
+    method      text NOT NULL CHECK (method = 'face'),
+    opens_at    timestamptz NOT NULL,
+    closes_at   timestamptz NOT NULL,
+    revoked_at  timestamptz,
+    CONSTRAINT accepted_attempt FOREIGN KEY (check_in_id, task_id, person_id, accepted_at, outcome)
+        REFERENCES attempt (check_in_id, task_id, person_id, received_at, outcome),
+    -- the window is the task's own, and moves with it when the authority extends
+    CONSTRAINT acceptance_window FOREIGN KEY (task_id, opens_at, closes_at)
+        REFERENCES task (task_id, opens_at, closes_at) ON UPDATE CASCADE,
+    CONSTRAINT accepted_in_window CHECK (opens_at <= accepted_at AND accepted_at < closes_at)
+);
+CREATE UNIQUE INDEX accepted_once ON acceptance (task_id, person_id) WHERE revoked_at IS NULL;
+
+-- What the platform polls. seq is drawn under an advisory lock held to the commit, so it never shows a gap
+-- that fills later; rows of one task carry its rev.
+CREATE SEQUENCE change_seq;
+CREATE TABLE change (
+    seq     bigint PRIMARY KEY,
+    task_id text NOT NULL REFERENCES task,
+    rev     integer NOT NULL,
+    type    text NOT NULL,
+    at      timestamptz NOT NULL,
+    UNIQUE (task_id, rev)
+);
+
+-- Every command with its actor and reason, and every other change that somebody answers for.
+CREATE TABLE audit (
+    audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at       timestamptz NOT NULL DEFAULT checkin_now(),
+    iss      text NOT NULL,
+    actor    text NOT NULL,
+    action   text NOT NULL,
+    task_id  text,
+    details  jsonb NOT NULL
+);
+
+-- Answers of changing calls other than check-ins, whose receipt is their key.
+CREATE TABLE idempotency_key (
+    iss             text NOT NULL,
+    sub             text NOT NULL,
+    method          text NOT NULL,
+    path            text NOT NULL,
+    idempotency_key text NOT NULL,
+    body_digest     bytea NOT NULL,
+    claimed_at      timestamptz NOT NULL,
+    status          integer,
+    answer          json,
+    PRIMARY KEY (iss, sub, method, path, idempotency_key)
+);
+CREATE INDEX idempotency_key_age ON idempotency_key (claimed_at);
+
+-- A roster member's present state, derived from the rows above.
+CREATE VIEW member_status AS
+SELECT m.task_id, m.person_id, m.position,
+       p.reference_id IS NOT NULL AS has_reference,
+       a.check_in_id, a.accepted_at, a.method,
+       CASE
+           WHEN a.check_in_id IS NOT NULL THEN 'accepted'
+           WHEN EXISTS (SELECT FROM attempt t
+                        WHERE t.task_id = m.task_id AND t.person_id = m.person_id AND t.outcome = 'review') THEN 'in_review'
+           WHEN EXISTS (SELECT FROM acceptance r
+                        WHERE r.task_id = m.task_id AND r.person_id = m.person_id) THEN 'revoked'
+           ELSE 'not_started'
+       END AS state
+FROM member m
+JOIN person p USING (person_id)
+LEFT JOIN acceptance a ON a.task_id = m.task_id AND a.person_id = m.person_id AND a.revoked_at IS NULL;
+
+-- What a task's state is computed from, and the instant at which it was read.
+CREATE VIEW task_facts AS
+SELECT t.task_id, t.rev, t.voided_at IS NOT NULL AS voided, t.closes_at, t.provisional, s.*,
+       (SELECT count(*) FROM receipt r
+        WHERE r.task_id = t.task_id AND r.answer IS NULL AND r.ended IS NULL AND r.received_at < t.closes_at) AS unjudged
+FROM task t
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total,
+           count(*) FILTER (WHERE state = 'accepted') AS accepted,
+           count(*) FILTER (WHERE state = 'in_review') AS in_review,
+           count(*) FILTER (WHERE state = 'revoked') AS revoked,
+           count(*) FILTER (WHERE state NOT IN ('accepted', 'in_review') AND NOT has_reference) AS lacking_material
+    FROM member_status m WHERE m.task_id = t.task_id) s;

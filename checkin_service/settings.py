@@ -1,0 +1,159 @@
+"""All configuration, read once from the environment into one frozen object. The README's table is tested against it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A variable holds something unusable; the message names it and says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable: how it is read, what it defaults to, what it is for."""
+
+    variable: str
+    default: str
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+def _optional(text: str) -> str | None:
+    return text or None
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    south, north, west, east = (float(part) for part in text.split(","))
+    if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
+        raise ValueError("must be south,north,west,east in degrees")
+    return south, north, west, east
+
+
+def _basis(text: str) -> str:
+    if text not in {"separate_consent", "statutory_duty"}:
+        raise ValueError("must be separate_consent or statutory_duty")
+    return text
+
+
+def _workers(text: str) -> int:
+    return _positive(text) if text else len(os.sched_getaffinity(0))
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "host": Setting("CHECKIN_HOST", "127.0.0.1", str, "Address to listen on"),
+    "port": Setting("CHECKIN_PORT", "8080", int, "Port to listen on; 0 picks a free one"),
+    "data_dir": Setting("CHECKIN_DATA_DIR", ".data", Path, "Embedded stores, development keys"),
+    "database_url": Setting("DATABASE_URL", "", _optional, "PostgreSQL 15 or newer; unset: the embedded one"),
+    "redis_url": Setting("REDIS_URL", "", _optional, "Redis or Valkey; unset: the embedded one"),
+    "jwks": Setting(
+        "CHECKIN_JWKS",
+        "",
+        _optional,
+        "File or URL of the issuer's key set; unset: the development key, embedded stores only",
+    ),
+    "key_file": Setting(
+        "CHECKIN_KEY_FILE",
+        "",
+        _optional,
+        "File with the keys that wrap the persons' data keys; unset: made in the data directory",
+    ),
+    "enrolment_basis": Setting(
+        "CHECKIN_ENROLMENT_BASIS",
+        "separate_consent",
+        _basis,
+        "Legal basis recorded for an enrolment that names none",
+    ),
+    "service_box": Setting(
+        "CHECKIN_SERVICE_BOX",
+        "22.3,23.2,113.6,115.5",
+        _box,
+        "South, north, west, east in WGS-84 degrees that fences must lie in",
+    ),
+    "max_accuracy_m": Setting(
+        "CHECKIN_MAX_ACCURACY_M", "100", float, "A fix less accurate than this is not used"
+    ),
+    "attempts_per_day": Setting(
+        "CHECKIN_ATTEMPTS_PER_DAY", "10", _positive, "Counted attempts per person, task and Shanghai day"
+    ),
+    "person_requests_per_minute": Setting(
+        "CHECKIN_PERSON_REQUESTS_PER_MINUTE",
+        "600",
+        _positive,
+        "Challenges and check-ins one person may ask for; needs Redis, open without it",
+    ),
+    "match_distance": Setting(
+        "CHECKIN_MATCH_DISTANCE",
+        "0.45",
+        float,
+        "Largest dlib distance between probe and reference that is a match",
+    ),
+    "face_engine": Setting(
+        "CHECKIN_FACE_ENGINE", "face.engine:dlib_engine", str, "Factory of the face engine, module:function"
+    ),
+    "face_workers": Setting("CHECKIN_FACE_WORKERS", "", _workers, "Face worker processes; unset: one a core"),
+    "face_queue": Setting(
+        "CHECKIN_FACE_QUEUE", "32", _positive, "Photographs that may wait for a face worker before 503"
+    ),
+    "face_deadline_s": Setting(
+        "CHECKIN_FACE_DEADLINE_S", "20", float, "Seconds one photograph may take, waiting and judging each"
+    ),
+    "database_connections": Setting(
+        "CHECKIN_DATABASE_CONNECTIONS", "10", _positive, "Largest size of the connection pool"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The service's configuration; `SETTINGS` says what each field means."""
+
+    host: str
+    port: int
+    data_dir: Path
+    database_url: str | None
+    redis_url: str | None
+    jwks: str | None
+    key_file: str | None
+    enrolment_basis: str
+    service_box: tuple[float, float, float, float]
+    max_accuracy_m: float
+    attempts_per_day: int
+    person_requests_per_minute: int
+    match_distance: float
+    face_engine: str
+    face_workers: int
+    face_queue: int
+    face_deadline_s: float
+    database_connections: int
+
+    @property
+    def all_embedded(self) -> bool:
+        """Whether both stores are the embedded ones: only then is there a development key."""
+        return self.database_url is None and self.redis_url is None
+
+    @property
+    def key_path(self) -> Path:
+        return Path(self.key_file) if self.key_file else self.data_dir / "keys" / "wrapping-keys.json"
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment. Raises `SettingError` naming the variable that is wrong."""
+    return Settings(**{name: _read(setting, environ) for name, setting in SETTINGS.items()})
+
+
+def _read(setting: Setting, environ: Mapping[str, str]) -> Any:  # noqa: ANN401  each setting has its own type
+    text = environ.get(setting.variable) or setting.default
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise SettingError(f"{setting.variable}={text!r} is not usable: {error}") from error

@@ -1,0 +1,97 @@
+"""The platform enrols a person: photographs become templates, and are not kept."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from checkin_service.adapters.postgres import persons, tasks
+from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.postgres.feed import record_changes
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.ports import FaceEngine
+from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.refusals import FieldFault, Refusal
+from checkin_service.usecases.templates import seal_all
+from face import Analysis, ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """`photos`: 1 to 5 JPEG or PNG files; the legal basis goes into the processing record."""
+
+    person_id: str
+    photos: Sequence[bytes]
+    basis_kind: str
+    basis_document: str | None
+
+
+async def enrol_person(
+    database: Database, keys: TemplateKeys, faces: FaceEngine, caller: Caller, enrolment: Enrolment
+) -> dict[str, Any]:
+    """Replaces the person's whole set, or leaves the old one untouched.
+
+    Raises `Refusal`: invalid with a reason for each photograph that can't serve, image_unreadable.
+    """
+    analyses = await _analyse(faces, enrolment.photos)
+    faults = [fault for index, analysis in enumerate(analyses) for fault in _faults(index, analysis)]
+    if faults:
+        raise Refusal("invalid", faults)
+    reference = {
+        "reference_id": uuid4(),
+        "engine": faces.model_id,
+        "photos": len(analyses),
+        "basis_kind": enrolment.basis_kind,
+        "basis_document": enrolment.basis_document,
+    }
+    async with database.transaction() as connection:
+        await _replace(connection, keys, enrolment, reference, analyses)
+        details = {"pseudonym": keys.pseudonym(enrolment.person_id).hex()}
+        await tasks.write_audit(connection, caller.iss, caller.sub, "enrol", None, details)
+    return {
+        "person_id": enrolment.person_id,
+        "reference_id": str(reference["reference_id"]),
+        "engine": faces.model_id,
+        "photos": [{"quality": analysis.quality_json(), "warnings": []} for analysis in analyses],
+    }
+
+
+async def _analyse(faces: FaceEngine, photos: Sequence[bytes]) -> list[Analysis]:
+    try:
+        return await asyncio.gather(*(faces.analyse(photo) for photo in photos))
+    except ImageError as error:
+        raise Refusal(error.code) from error
+
+
+def _faults(index: int, analysis: Analysis) -> Iterator[FieldFault]:
+    pointer = f"/photo/{index}"
+    if analysis.faces != 1:
+        yield FieldFault(pointer, "multiple_faces" if analysis.faces else "no_face")
+    elif analysis.faults:
+        yield FieldFault(pointer, "poor_quality")
+        yield from (FieldFault(pointer, code) for code in analysis.faults)
+
+
+async def _replace(
+    connection: Connection,
+    keys: TemplateKeys,
+    enrolment: Enrolment,
+    reference: dict[str, Any],
+    analyses: Sequence[Analysis],
+) -> None:
+    person_id = enrolment.person_id
+    await persons.ensure_person(connection, person_id)
+    wrapped = await persons.lock_person(connection, person_id)
+    if wrapped is None:
+        data_key, wrapped = keys.new_data_key(person_id)
+        await persons.store_data_key(connection, person_id, wrapped)
+    else:
+        data_key = keys.unwrap(person_id, wrapped)
+    task_ids = await tasks.lock_tasks_of(connection, person_id)
+    templates = seal_all(data_key, person_id, [analysis.templates for analysis in analyses])
+    was_missing = await persons.replace_reference(connection, person_id, reference, templates)
+    basis = {"kind": enrolment.basis_kind, "document": enrolment.basis_document}
+    await persons.record_processing(connection, keys.pseudonym(person_id), "enrolled", basis)
+    if was_missing:
+        await record_changes(connection, task_ids, "material_ready", await tasks.read_now(connection))

@@ -1,0 +1,27 @@
+"""The platform has a person erased."""
+
+from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.tasks import write_audit
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.consent import forget_face
+from checkin_service.usecases.refusals import Refusal
+
+
+async def erase_person(database: Database, keys: TemplateKeys, caller: Caller, person_id: str) -> None:
+    """Erases references, evidence and content. Safe to repeat. Raises `Refusal` not_found for an unknown person.
+
+    What stays: the bare fact of completed check-ins, and the processing record under a pseudonym.
+    """
+    async with database.transaction() as connection:
+        if not await persons.person_exists(connection, person_id):
+            raise Refusal("not_found")
+        await persons.lock_person(connection, person_id)
+        await forget_face(connection, person_id)
+        if await persons.withdraw_consent(connection, person_id):
+            await persons.record_processing(connection, keys.pseudonym(person_id), "consent_withdrawn", {})
+        await persons.erase_person(connection, person_id)
+        await persons.record_processing(connection, keys.pseudonym(person_id), "erased", {})
+        details = {"pseudonym": keys.pseudonym(person_id).hex()}
+        await write_audit(connection, caller.iss, caller.sub, "erase", None, details)

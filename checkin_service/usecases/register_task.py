@@ -1,0 +1,130 @@
+"""The platform registers one round of verification."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from checkin_service.adapters.postgres import tasks
+from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.postgres.feed import record_change
+from checkin_service.adapters.postgres.tasks import TaskStatus
+from checkin_service.domain.calendar import Calendar
+from checkin_service.domain.task import Flow, TaskState
+from checkin_service.domain.window import Window, one_month_window, order_window
+from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.refusals import Refusal, invalid
+
+# The platform's clock may run ahead of ours by so much.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRegistration:
+    """A registration whose shape and static rules hold. `digest` is over its canonical form."""
+
+    task_id: str
+    case_id: str
+    round: int
+    flow: Flow
+    rectifies: str | None
+    uscc: str
+    enterprise_name: str
+    approved_at: datetime
+    deadline_at: datetime | None
+    place: dict[str, Any]
+    requirement: dict[str, Any] | None
+    roster: Sequence[dict[str, Any]]
+    digest: bytes
+
+
+async def register_task(
+    database: Database, calendar: Calendar, caller: Caller, registration: TaskRegistration
+) -> tuple[bool, TaskStatus]:
+    """Whether the task is new, and its status. The same registration again changes nothing.
+
+    Raises `Refusal`: task_conflict, round_exists, invalid (approved_at, rectifies).
+    """
+    async with database.transaction() as connection:
+        new = await _register(connection, calendar, caller, registration)
+    async with database.connection() as connection:
+        status = await tasks.read_status(connection, registration.task_id)
+    if status is None:
+        raise RuntimeError("a registered task has no status")
+    return new, status
+
+
+async def _register(
+    connection: Connection, calendar: Calendar, caller: Caller, registration: TaskRegistration
+) -> bool:
+    if await _is_known(connection, registration):
+        return False
+    now = await tasks.read_now(connection)
+    if registration.approved_at > now + CLOCK_TOLERANCE:
+        raise invalid("/approved_at", "approved_at_in_future")
+    await _check_rectified(connection, registration)
+    if not await tasks.insert_row(connection, "task", _task_row(registration, calendar)):
+        # somebody else was quicker with this task_id, or with this round of the case
+        if await _is_known(connection, registration):
+            return False
+        raise Refusal("round_exists", case_id=registration.case_id, round=registration.round)
+    await tasks.add_fence(connection, registration.task_id, registration.place, now)
+    await tasks.add_members(connection, registration.task_id, registration.roster)
+    await tasks.write_audit(connection, caller.iss, caller.sub, "register", registration.task_id, {})
+    await record_change(connection, registration.task_id, "task_registered", now)
+    return True
+
+
+async def _is_known(connection: Connection, registration: TaskRegistration) -> bool:
+    digest = await tasks.registration_digest(connection, registration.task_id)
+    if digest is not None and digest != registration.digest:
+        raise Refusal("task_conflict", task_id=registration.task_id)
+    return digest is not None
+
+
+async def _check_rectified(connection: Connection, registration: TaskRegistration) -> None:
+    """A rectification follows an expired or invalidated round of the same case and enterprise."""
+    if registration.rectifies is None:
+        return
+    earlier = await tasks.read_registered(connection, registration.rectifies)
+    if earlier is None or earlier["case_id"] != registration.case_id:
+        raise invalid("/rectifies", "rectifies_unknown")
+    faults = {
+        "rectifies_wrong_enterprise": earlier["uscc"] != registration.uscc,
+        "rectifies_wrong_state": earlier["flow"] == Flow.FIRST_APPLICATION
+        or earlier["state"] not in {TaskState.EXPIRED, TaskState.INVALIDATED},
+        "rectifies_wrong_round": earlier["round"] != registration.round - 1,
+    }
+    for code, holds in faults.items():
+        if holds:
+            raise invalid("/rectifies", code, state=earlier["state"], round=earlier["round"])
+
+
+def _window(registration: TaskRegistration, calendar: Calendar) -> Window:
+    if registration.deadline_at is None:
+        return one_month_window(registration.approved_at, calendar)
+    return order_window(registration.approved_at, registration.deadline_at, calendar)
+
+
+def _task_row(registration: TaskRegistration, calendar: Calendar) -> dict[str, Any]:
+    window = _window(registration, calendar)
+    return {
+        "task_id": registration.task_id,
+        "case_id": registration.case_id,
+        "round": registration.round,
+        "flow": registration.flow,
+        "rectifies": registration.rectifies,
+        "uscc": registration.uscc,
+        "enterprise_name": registration.enterprise_name,
+        "requirement": registration.requirement,
+        "registration_digest": registration.digest,
+        "opens_at": window.opens_at,
+        "closes_at": window.closes_at,
+        "window_basis": window.basis,
+        "start_day": window.start_day,
+        "nominal_day": window.nominal_day,
+        "last_day": window.last_day,
+        "rolled_over": list(window.rolled_over),
+        "provisional": window.provisional,
+        "calendar_version": window.calendar_version,
+    }

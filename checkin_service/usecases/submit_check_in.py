@@ -1,0 +1,191 @@
+"""A person checks in: receipt, case, place, face, decision, verdict.
+
+No connection is held while a model runs. The verdict locks, reads again what can have changed, decides again and
+writes everything in one transaction; the answer leaves only after its COMMIT.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from checkin_service.adapters.postgres import check_ins, persons, tasks
+from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt, Submission
+from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.domain.decision import FaceEvidence, Policy, decide, decide_admission
+from checkin_service.ports import FaceEngine
+from checkin_service.usecases.refusals import Refusal
+from checkin_service.usecases.templates import best_score
+from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
+from face import Analysis, ImageError
+from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
+
+# A case that changes under the verdict is judged anew; one that never holds still is our failure, not the person's.
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judging depends on."""
+
+    database: Database
+    keys: TemplateKeys
+    faces: FaceEngine
+    policy: Policy
+    box: Box
+    fix_rules: FixRules
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured, and against which version of the fence."""
+
+    fence_version: int
+    location: Location
+    analysis: Analysis | None
+
+
+async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
+    """The answer, as it is stored, and whether it is a new one.
+
+    Raises `Refusal`: challenge_invalid, idempotency_key_reused, idempotency_in_progress, consent_required,
+    image_unreadable. Failures of ours leave the receipt open: a retry of the key keeps its received_at.
+    """
+    receipt = await _receive(judge.database, check_in.submission)
+    if receipt.answer is not None:
+        return receipt.answer, False
+    try:
+        return await _judge(judge, check_in, receipt), True
+    except ImageError as error:
+        await _release(judge.database, receipt, "unreadable")
+        raise Refusal("image_unreadable") from error
+    except BaseException:
+        await _release(judge.database, receipt, None)
+        raise
+
+
+# --- Receipt ---
+
+
+async def _receive(database: Database, submission: Submission) -> Receipt:
+    """The receipt of this key: a new one, which uses up the challenge, or an earlier one to be gone on with."""
+    async with database.transaction() as connection:
+        earlier = await _find(connection, submission)
+        if earlier is None:
+            if receipt := await check_ins.insert_receipt(connection, submission):
+                return receipt
+            # the key may have been taken between the two statements; if not, the challenge is at fault
+            earlier = await _find(connection, submission)
+        if earlier is None:
+            raise Refusal("challenge_invalid")
+        if earlier.body_digest != submission.body_digest:
+            raise Refusal("idempotency_key_reused")
+        if earlier.answer is None:
+            await _take_over(connection, earlier)
+        return earlier
+
+
+async def _find(connection: Connection, submission: Submission) -> Receipt | None:
+    return await check_ins.lock_receipt_by_key(
+        connection, submission.iss, submission.person_id, submission.idempotency_key
+    )
+
+
+async def _take_over(connection: Connection, receipt: Receipt) -> None:
+    if receipt.leased:
+        raise Refusal("idempotency_in_progress")
+    await check_ins.lease_receipt(connection, receipt.check_in_id)
+
+
+async def _release(database: Database, receipt: Receipt, ended: str | None) -> None:
+    async with database.connection() as connection:
+        await check_ins.release_receipt(connection, receipt.check_in_id, ended)
+
+
+# --- Judging ---
+
+
+async def _judge(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str, Any]:
+    analysis: Analysis | None = None
+    for _ in range(ROUNDS):
+        async with judge.database.connection() as connection:
+            loaded = await _load(connection, receipt)
+        location = _locate(judge, check_in, loaded)
+        if analysis is None and _needs_face(judge.policy, loaded, location):
+            analysis = await judge.faces.analyse(check_in.selfie)
+        evidence = Evidence(loaded.fence.version, location, analysis)
+        async with judge.database.transaction() as connection:
+            answer = await _settle(connection, judge, check_in, receipt, evidence)
+        if answer is not None:
+            return answer
+    raise Refusal("unavailable")
+
+
+async def _load(connection: Connection, receipt: Receipt) -> LoadedCase:
+    loaded = await check_ins.load_case(connection, receipt.check_in_id)
+    if loaded is None:
+        # the person was erased meanwhile, and the receipt with them
+        raise Refusal("challenge_invalid")
+    return loaded
+
+
+def _locate(judge: Judge, check_in: CheckIn, loaded: LoadedCase) -> Location:
+    fence = _parsed_fence(json.dumps(loaded.fence.fence), Frame(loaded.fence.frame), judge.box)
+    return locate(
+        fence,
+        loaded.fence.buffer_m,
+        check_in.fixes,
+        check_in.frame,
+        check_in.captured_at,
+        r95_factor=r95_factor(check_in.device.platform),
+        reduced_accuracy=check_in.device.reduced_accuracy,
+        rules=judge.fix_rules,
+        box=judge.box,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _parsed_fence(fence: str, frame: Frame, box: Box) -> Fence:
+    return parse_fence(json.loads(fence), frame, box)
+
+
+def _needs_face(policy: Policy, loaded: LoadedCase, location: Location) -> bool:
+    """Whether everything cheaper passes as far as one look tells. The verdict decides by itself."""
+    if loaded.accepted or not loaded.consented or decide_admission(loaded.case, policy):
+        return False
+    return decide(loaded.case, location, None, policy) is None
+
+
+async def _settle(
+    connection: Connection, judge: Judge, check_in: CheckIn, receipt: Receipt, evidence: Evidence
+) -> dict[str, Any] | None:
+    """The verdict under locks; None when the case has changed so that more evidence is needed."""
+    await persons.lock_person(connection, check_in.submission.person_id)
+    await tasks.lock_task(connection, receipt.task_id)
+    loaded = await _load(connection, receipt)
+    if loaded.accepted and not loaded.case.voided:
+        return await write_repeat(connection, judge.policy, receipt, loaded, loaded.accepted)
+    if refusal := decide_admission(loaded.case, judge.policy):
+        return await write_verdict(connection, judge.policy, check_in, receipt, loaded, Verdict(refusal))
+    if not loaded.consented:
+        raise Refusal("consent_required")
+    face = _weigh(judge.keys, check_in.submission.person_id, loaded, evidence.analysis)
+    decision = decide(loaded.case, evidence.location, face, judge.policy)
+    if decision is None or evidence.fence_version != loaded.fence.version:
+        return None
+    verdict = Verdict(decision, evidence.location, evidence.analysis, face.score if face else None)
+    return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)
+
+
+def _weigh(
+    keys: TemplateKeys, person_id: str, loaded: LoadedCase, analysis: Analysis | None
+) -> FaceEvidence | None:
+    if analysis is None:
+        return None
+    probe = analysis.templates
+    if not probe or loaded.data_key is None:
+        return FaceEvidence(analysis.faces, analysis.faults, None)
+    return FaceEvidence(
+        analysis.faces, analysis.faults, best_score(keys, person_id, loaded.data_key, loaded.templates, probe)
+    )

@@ -1,0 +1,193 @@
+"""Writes what was decided on a check-in: attempt, acceptance, answer, revision, feed; in the caller's transaction."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from checkin_service.adapters.postgres import check_ins, tasks
+from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Receipt, Submission
+from checkin_service.adapters.postgres.database import Connection
+from checkin_service.adapters.postgres.feed import record_change
+from checkin_service.domain.calendar import day_of, end_of
+from checkin_service.domain.decision import Decision, Outcome, Policy
+from checkin_service.domain.reasons import Reason
+from checkin_service.domain.task import TaskState
+from face import Analysis
+from geofence import Fix, Frame, Location, Zone
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the phone says of itself. Stored with the attempt; nothing is decided by it but how far to trust a fix."""
+
+    platform: str
+    model: str | None
+    device_id: str | None
+    reduced_accuracy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """A submission as it arrived, whole."""
+
+    submission: Submission
+    frame: Frame
+    fixes: Sequence[Fix]
+    captured_at: datetime
+    device: Device
+    selfie: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision with the evidence that was looked at; what was not looked at is None."""
+
+    decision: Decision
+    location: Location | None = None
+    analysis: Analysis | None = None
+    score: float | None = None
+
+
+async def write_verdict(
+    connection: Connection,
+    policy: Policy,
+    check_in: CheckIn,
+    receipt: Receipt,
+    loaded: LoadedCase,
+    verdict: Verdict,
+) -> dict[str, Any]:
+    """The answer as it is stored. Person and task are locked by the caller."""
+    attempt = _attempt(policy, check_in, receipt, loaded, verdict)
+    await check_ins.insert_attempt(connection, attempt)
+    if verdict.decision.outcome is Outcome.ACCEPTED:
+        await check_ins.insert_acceptance(connection, attempt)
+    answer = {
+        "check_in_id": str(receipt.check_in_id),
+        "task_id": receipt.task_id,
+        "outcome": verdict.decision.outcome,
+        "reasons": _reasons(policy, loaded, verdict),
+        "received_at": receipt.received_at.isoformat(),
+        "location": _place(verdict.location),
+        **await _task_and_attempts(connection, policy, receipt, loaded, verdict.decision.counted),
+    }
+    if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
+        answer["retry_at"] = _next_midnight(receipt).isoformat()
+    await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
+    await _tell(connection, receipt.task_id, verdict.decision.outcome)
+    return answer
+
+
+async def write_repeat(
+    connection: Connection,
+    policy: Policy,
+    receipt: Receipt,
+    loaded: LoadedCase,
+    accepted: tuple[UUID, datetime],
+) -> dict[str, Any]:
+    """The answer to a member who was accepted before: that check-in's id and time; no attempt is stored."""
+    check_in_id, accepted_at = accepted
+    answer = {
+        "check_in_id": str(check_in_id),
+        "task_id": receipt.task_id,
+        "outcome": Outcome.ACCEPTED,
+        "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted_at)],
+        "received_at": accepted_at.isoformat(),
+        "location": None,
+        **await _task_and_attempts(connection, policy, receipt, loaded, counted=False),
+    }
+    await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
+    return answer
+
+
+async def _tell(connection: Connection, task_id: str, outcome: Outcome) -> None:
+    """Revision and feed, for what the status shows: a refused attempt changes neither. Last, because it locks."""
+    if outcome is Outcome.REJECTED:
+        return
+    head = await tasks.read_head(connection, task_id)
+    if head is None:
+        raise RuntimeError("a locked task is gone")
+    accepted = outcome is Outcome.ACCEPTED
+    await record_change(
+        connection, task_id, "member_accepted" if accepted else "member_in_review", head.read_at
+    )
+    if head.state is TaskState.COMPLETED:
+        await record_change(connection, task_id, "task_completed", head.read_at)
+
+
+async def _task_and_attempts(
+    connection: Connection, policy: Policy, receipt: Receipt, loaded: LoadedCase, counted: bool
+) -> dict[str, Any]:
+    head = await tasks.read_head(connection, receipt.task_id)
+    if head is None:
+        raise RuntimeError("a locked task is gone")
+    used = loaded.case.counted_today + counted
+    return {
+        "task": {"state": head.state, "accepted": head.facts.accepted, "total": head.facts.total},
+        "attempts_left": max(0, policy.attempts_per_day - used),
+    }
+
+
+def _attempt(
+    policy: Policy, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict
+) -> Attempt:
+    location, scored = verdict.location, verdict.score is not None
+    point = policy.operating_point
+    return Attempt(
+        check_in_id=receipt.check_in_id,
+        task_id=receipt.task_id,
+        person_id=check_in.submission.person_id,
+        received_at=receipt.received_at,
+        shanghai_day=day_of(receipt.received_at),
+        outcome=verdict.decision.outcome,
+        reasons=list(verdict.decision.reasons),
+        counted=verdict.decision.counted,
+        fence_version=loaded.fence.version,
+        zone=location.zone if location else None,
+        distance_m=location.distance_m if location else None,
+        r95_m=location.r95_m if location else None,
+        model_id=point.model_id if scored else None,
+        score=verdict.score,
+        threshold=point.threshold if scored else None,
+        operating_point=point.name if scored else None,
+        photo_sha256=hashlib.sha256(check_in.selfie).digest(),
+        device=asdict(check_in.device),
+    )
+
+
+def _reasons(policy: Policy, loaded: LoadedCase, verdict: Verdict) -> list[dict[str, Any]]:
+    """Each reason with the figures that its text may name."""
+    figures: dict[Reason, dict[str, Any]] = {
+        Reason.WINDOW_NOT_OPEN: {"opens_at": loaded.case.opens_at},
+        Reason.WINDOW_CLOSED: {"closes_at": loaded.case.closes_at},
+        Reason.TOO_MANY_ATTEMPTS: {
+            "attempts": policy.attempts_per_day,
+            "retry_at": end_of(day_of(loaded.case.received_at)),
+        },
+        Reason.OUTSIDE_GEOFENCE: _distance(verdict.location)
+        | {"registered_address": loaded.fence.registered_address},
+        Reason.POOR_QUALITY: {"quality": list(verdict.analysis.faults) if verdict.analysis else []},
+    }
+    return [_reason(reason, **figures.get(reason, {})) for reason in verdict.decision.reasons]
+
+
+def _reason(reason: Reason, **figures: Any) -> dict[str, Any]:  # noqa: ANN401  figures of any kind
+    shown = {name: f.isoformat() if isinstance(f, datetime) else f for name, f in figures.items()}
+    return {"code": reason, "figures": shown}
+
+
+def _place(location: Location | None) -> dict[str, Any] | None:
+    return {"zone": location.zone, **_distance(location)} if location else None
+
+
+def _distance(location: Location | None) -> dict[str, Any]:
+    """Metres to fence and buffer, rounded up to 10; 0 inside, None when the position is unusable."""
+    if location is None or location.distance_m is None or location.zone is Zone.UNUSABLE:
+        return {"distance_m": None}
+    return {"distance_m": max(0, -int(-location.distance_m // 10) * 10)}
+
+
+def _next_midnight(receipt: Receipt) -> datetime:
+    return end_of(day_of(receipt.received_at))

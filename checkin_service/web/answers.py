@@ -1,0 +1,101 @@
+"""Renders the service's values as the contract's JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres.feed import Change
+from checkin_service.adapters.postgres.tasks import TaskStatus
+from checkin_service.domain.calendar import shanghai_time
+from checkin_service.domain.task import MemberStatus, members_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer before it is bytes, so that it can be stored and given again."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> web.Response:
+        if self.body is None:
+            return web.Response(status=self.status, headers=self.headers)
+        text = json.dumps(self.body, ensure_ascii=False)
+        return web.Response(
+            status=self.status, text=text, content_type="application/json", headers=self.headers
+        )
+
+
+def instant_text(instant: datetime) -> str:
+    """RFC 3339 at +08:00, as exact as the instant is.
+
+    >>> from datetime import UTC
+    >>> instant_text(datetime(2026, 11, 20, 1, 12, 3, 120000, tzinfo=UTC))
+    '2026-11-20T09:12:03.120+08:00'
+    """
+    precision = "auto" if instant.microsecond % 1000 else "milliseconds" if instant.microsecond else "seconds"
+    return shanghai_time(instant).isoformat(timespec=precision)
+
+
+def status_answer(status: TaskStatus, code: int = 200) -> Answer:
+    return Answer(code, status_json(status), {"ETag": status.head.etag})
+
+
+def status_json(status: TaskStatus) -> dict[str, Any]:
+    facts = status.head.facts
+    return {
+        "task_id": status.head.task_id,
+        "case_id": status.case_id,
+        "round": status.round,
+        "flow": status.flow,
+        "state": status.head.state,
+        "registered_at": instant_text(status.registered_at),
+        "opens_at": instant_text(status.opens_at),
+        "closes_at": instant_text(facts.closes_at),
+        "window": {
+            "basis": status.window_basis,
+            "start_day": status.start_day.isoformat(),
+            "nominal_day": status.nominal_day.isoformat(),
+            "last_day": status.last_day.isoformat(),
+            "rolled_over": [day.isoformat() for day in status.rolled_over],
+            "provisional": facts.provisional,
+            "calendar_version": status.calendar_version,
+        },
+        "fence_version": status.fence_version,
+        "progress": {"total": facts.total, "accepted": facts.accepted, "in_review": facts.in_review},
+        "members": [_member_json(member) for member in status.members],
+        "rev": status.head.rev,
+        "members_digest": members_digest(status.members),
+    }
+
+
+def _member_json(member: MemberStatus) -> dict[str, Any]:
+    accepted = member.accepted_at and {
+        "accepted_at": instant_text(member.accepted_at),
+        "method": member.method,
+        "check_in_id": member.check_in_id,
+    }
+    return {
+        "person_id": member.person_id,
+        "state": member.state,
+        **(accepted or {}),
+        "reference": "ready" if member.has_reference else "missing",
+    }
+
+
+def feed_json(epoch: str, changes: Sequence[Change], after: int, *, has_more: bool) -> dict[str, Any]:
+    last = changes[-1].seq if changes else after
+    return {
+        "feed_epoch": epoch,
+        "changes": [
+            {"seq": c.seq, "task_id": c.task_id, "rev": c.rev, "type": c.type, "at": instant_text(c.at)}
+            for c in changes
+        ],
+        "next": f"{epoch}.{last}",
+        "has_more": has_more,
+    }

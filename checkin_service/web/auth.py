@@ -1,0 +1,67 @@
+"""Bearer tokens: ES256 JWTs of the configured issuer, checked before anything else is read."""
+
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from checkin_service.adapters.token_keys import ALGORITHM, AUDIENCE, TokenKeys
+from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.refusals import Refusal
+from checkin_service.web.context import services
+
+LEEWAY_S = 60
+MAX_LIFETIME_S = 15 * 60
+MAX_TOKEN = 8 * 1024
+_REQUIRED = ["iss", "aud", "sub", "iat", "exp", "scope"]
+
+
+async def authenticate(request: web.Request, scopes: frozenset[str]) -> Caller:
+    """The caller, who has one of `scopes`. Raises `Refusal`: unauthenticated, scope_missing."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN:
+        raise Refusal("unauthenticated")
+    caller = await _verify(services(request).token_keys, token.strip())
+    if not scopes & caller.scopes:
+        raise Refusal("scope_missing", needed=" / ".join(sorted(scopes)))
+    return caller
+
+
+async def _verify(token_keys: TokenKeys, token: str) -> Caller:
+    try:
+        key_id = jwt.get_unverified_header(token).get("kid")
+        for key in await token_keys.find(key_id):
+            if claims := _claims(token, key):
+                return _caller(claims)
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Refusal("unauthenticated") from error
+    raise Refusal("unauthenticated")
+
+
+def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any] | None:
+    """The verified claims; None when another key signed. Raises `jwt.PyJWTError` for anything else."""
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            leeway=LEEWAY_S,
+            options={"require": _REQUIRED},
+        )
+    except jwt.InvalidSignatureError:
+        return None
+
+
+def _caller(claims: dict[str, Any]) -> Caller:
+    if not 0 < claims["exp"] - claims["iat"] <= MAX_LIFETIME_S:
+        raise ValueError("the token lives too long")
+    iss, sub, scope = (_word(claims[name]) for name in ("iss", "sub", "scope"))
+    return Caller(iss, sub, frozenset(scope.split()))
+
+
+def _word(claim: object) -> str:
+    """Something that can be stored and logged as it is."""
+    if not isinstance(claim, str) or not 0 < len(claim) <= 255 or not claim.isprintable():
+        raise ValueError("a claim is not a printable text")
+    return claim

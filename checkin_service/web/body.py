@@ -1,0 +1,112 @@
+"""Reads request bodies within limits of size and time, and parses JSON strictly.
+
+Nothing here trusts the sender: size is checked while receiving, encodings are refused, and whatever can't be parsed
+is the 4xx of the contract.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from checkin_service.usecases.refusals import Refusal
+
+JSON_LIMIT = 2 * 1024 * 1024
+RECEIVE_TIMEOUT_S = 60
+MAX_JSON_DEPTH = 64
+_NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+async def read_json(request: web.Request) -> Any:  # noqa: ANN401  any JSON value
+    """The parsed JSON body. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
+    require_content_type(request, "application/json")
+    body = b"".join([chunk async for chunk in receive(request, JSON_LIMIT)])
+    return parse_json(body)
+
+
+def require_content_type(request: web.Request, expected: str) -> None:
+    if request.content_type != expected or (request.charset or "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise Refusal("unsupported_media_type", expected=expected)
+
+
+async def receive(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """The body in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refusal("unsupported_media_type", expected="identity")
+    if (request.content_length or 0) > limit:
+        raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
+    received = 0
+    try:
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                received += len(chunk)
+                if received > limit:
+                    raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
+                yield chunk
+    except TimeoutError as error:
+        raise Refusal("too_slow") from error
+    except web.RequestPayloadError as error:
+        raise Refusal("malformed") from error
+
+
+def parse_json(text: bytes | str) -> Any:  # noqa: ANN401  any JSON value
+    """Strict JSON: no NaN or infinity, no name twice, no lone surrogate, bounded depth. Raises `Refusal` malformed.
+
+    >>> parse_json('{"lon": 114.059, "lat": 22.543}')
+    {'lon': 114.059, 'lat': 22.543}
+    """
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        value = json.loads(
+            text, parse_constant=_not_a_number, parse_float=_finite, object_pairs_hook=_object_without_repeats
+        )
+        # UTF-8 holds no lone surrogate, which JSON can escape
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Refusal("malformed") from error
+    # nor does PostgreSQL hold a NUL
+    if _NUL_ESCAPE.search(text) or _depth(value) > MAX_JSON_DEPTH:
+        raise Refusal("malformed")
+    return value
+
+
+def json_digest(value: object) -> bytes:
+    """SHA-256 of the canonical form: two bodies that parse to the same JSON have the same digest."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+def _not_a_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is beyond what a number can hold")
+    return number
+
+
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return names
+
+
+def _depth(value: object) -> int:
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        level = [child for node in level for child in _children(node)]
+    return deepest
+
+
+def _children(node: object) -> list[Any]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return node if isinstance(node, list) else []

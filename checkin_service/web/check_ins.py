@@ -1,0 +1,185 @@
+"""A person's check-in: the challenge, the submission, its answer."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres import check_ins
+from checkin_service.adapters.postgres.check_ins import Submission
+from checkin_service.domain.reasons import Reason
+from checkin_service.usecases.open_challenge import open_challenge
+from checkin_service.usecases.refusals import FieldFault, Refusal
+from checkin_service.usecases.submit_check_in import Judge, submit_check_in
+from checkin_service.usecases.verdict import CheckIn, Device
+from checkin_service.web import schema
+from checkin_service.web.answers import Answer, instant_text
+from checkin_service.web.body import json_digest, parse_json, read_json, receive
+from checkin_service.web.context import Services, caller, language, services
+from checkin_service.web.form import FILE_LIMIT, Form, read_form
+from checkin_service.web.idempotency import idempotency_key, once
+from checkin_service.web.messages import Language, reason_text
+from checkin_service.web.photos import check_photo
+from checkin_service.web.shape import Faults
+from geofence import Fix, FixRules, Frame
+
+MAX_BURST = 8
+_TEXTS = {"task_id", "challenge_id", "frame", "fixes", "captured_at", "device"}
+
+
+async def challenge(request: web.Request) -> web.Response:
+    body = await read_json(request)
+    task_id = schema.parse_object(schema.ChallengeShape, body)["task_id"]
+    wired = services(request)
+    await _limit(request)
+
+    async def work() -> Answer:
+        challenge_id, expires_at = await open_challenge(wired.database, caller(request).sub, task_id)
+        # no liveness provider is switched on, so nothing is asked of the person
+        answer = {"challenge_id": str(challenge_id), "expires_at": instant_text(expires_at), "actions": []}
+        return Answer(201, answer)
+
+    return await once(request, json_digest(body), work)
+
+
+async def burst(request: web.Request) -> web.Response:
+    """Takes one frame of a burst ahead of the check-in. Without liveness nothing looks at it, so nothing is kept."""
+    challenge_id, number = _uuid(request.match_info["challenge_id"]), request.match_info["n"]
+    if not number.isascii() or not number.isdigit() or int(number[:3]) >= MAX_BURST:
+        raise Refusal("not_found")
+    if request.content_type not in {"image/jpeg", "image/png"}:
+        raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
+    frame = b"".join([chunk async for chunk in receive(request, FILE_LIMIT)])
+    async with services(request).database.connection() as connection:
+        live = await check_ins.has_live_challenge(connection, challenge_id, caller(request).sub)
+    if live is None:
+        raise Refusal("not_found")
+    if not live:
+        raise Refusal("challenge_invalid")
+    check_photo(frame)
+    return web.Response(status=204)
+
+
+async def submit(request: web.Request) -> web.Response:
+    key = idempotency_key(request)
+    if key is None:
+        raise Refusal("idempotency_key_required")
+    await _limit(request)
+    form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
+    check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
+    for photo in (check_in.selfie, *form.files.get("burst", [])):
+        check_photo(photo)
+    wired = services(request)
+    answer, new = await submit_check_in(_judge(wired), check_in)
+    if new:
+        _count(wired, answer)
+    return Answer(201, _answer_json(answer, language(request))).response()
+
+
+async def read(request: web.Request) -> web.Response:
+    check_in_id = _uuid(request.match_info["check_in_id"])
+    async with services(request).database.connection() as connection:
+        receipt = await check_ins.read_check_in(connection, check_in_id, caller(request).sub)
+    if receipt is None:
+        raise Refusal("not_found")
+    if receipt.answer is not None:
+        return Answer(200, _answer_json(receipt.answer, language(request))).response()
+    pending = {
+        "check_in_id": str(receipt.check_in_id),
+        "task_id": receipt.task_id,
+        "outcome": "pending",
+        "received_at": instant_text(receipt.received_at),
+    }
+    return Answer(200, pending).response()
+
+
+# --- Parsing ---
+
+
+def _parse_check_in(form: Form, iss: str, person_id: str, key: str) -> CheckIn:
+    """Raises `Refusal` invalid with every fault of the form."""
+    faults: Faults = []
+    values = {name: _decoded(name, texts[0]) for name, texts in form.texts.items()}
+    if "selfie" not in form.files:
+        faults.append(FieldFault("/selfie", "missing"))
+    fields = schema.parse_check_in(values, faults)
+    schema.refuse(faults)
+    submission = Submission(
+        iss=iss,
+        person_id=person_id,
+        idempotency_key=key,
+        body_digest=form.digest(),
+        task_id=fields["task_id"],
+        challenge_id=_uuid(fields["challenge_id"], "challenge_invalid"),
+    )
+    return CheckIn(
+        submission=submission,
+        frame=Frame(fields["frame"]),
+        fixes=[Fix(fix["lon"], fix["lat"], fix["at"], fix["accuracy_m"]) for fix in fields["fixes"]],
+        captured_at=fields["captured_at"],
+        device=Device(**fields["device"]),
+        selfie=form.files["selfie"][0],
+    )
+
+
+def _decoded(name: str, text: str) -> Any:  # noqa: ANN401  any JSON value
+    """`fixes` and `device` are JSON inside their form field, the others plain text."""
+    return parse_json(text) if name in {"fixes", "device"} else text
+
+
+def _uuid(text: str, otherwise: str = "not_found") -> UUID:
+    """An id of ours, opaque to callers; whatever is none is refused like one that names nothing."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Refusal(otherwise) from error
+
+
+# --- Judging ---
+
+
+def _judge(wired: Services) -> Judge:
+    rules = FixRules(max_accuracy_m=wired.settings.max_accuracy_m)
+    return Judge(wired.database, wired.keys, wired.faces, wired.policy, wired.box, rules)
+
+
+async def _limit(request: web.Request) -> None:
+    """One person's rate; another's requests never count against it."""
+    retry_after_s = await services(request).rate_limit.retry_after_s(
+        f"{caller(request).iss}:{caller(request).sub}"
+    )
+    if retry_after_s is not None:
+        raise Refusal("rate_limited", retry_after_s=retry_after_s)
+
+
+def _count(wired: Services, answer: dict[str, Any]) -> None:
+    codes = [reason["code"] for reason in answer["reasons"]]
+    if Reason.ALREADY_CHECKED_IN in codes:
+        wired.metrics.repeats.inc()
+        return
+    wired.metrics.check_ins.labels(answer["outcome"]).inc()
+    for code in codes:
+        wired.metrics.reasons.labels(code).inc()
+
+
+# --- Answering ---
+
+
+def _answer_json(answer: dict[str, Any], spoken: Language) -> dict[str, Any]:
+    """The stored answer with its texts in the caller's language."""
+    times: dict[str, Any] = {
+        name: instant_text(datetime.fromisoformat(answer[name]))
+        for name in ("received_at", "retry_at")
+        if name in answer
+    }
+    return {**answer, **times, "reasons": [_reason_json(reason, spoken) for reason in answer["reasons"]]}
+
+
+def _reason_json(reason: dict[str, Any], spoken: Language) -> dict[str, str]:
+    figures = {
+        name: datetime.fromisoformat(figure) if name.endswith("_at") else figure
+        for name, figure in reason["figures"].items()
+    }
+    message, advice = reason_text(Reason(reason["code"]), spoken, **figures)
+    return {"code": reason["code"], "message": message, "advice": advice}

@@ -1,0 +1,49 @@
+"""What handlers work with, wired once in `app.py`."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.rate_limit import RateLimit
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.adapters.token_keys import TokenKeys
+from checkin_service.domain.calendar import Calendar
+from checkin_service.domain.decision import Policy
+from checkin_service.metrics import Metrics
+from checkin_service.ports import FaceEngine
+from checkin_service.settings import Settings
+from checkin_service.usecases.caller import Caller
+from checkin_service.web.messages import Language, negotiate
+from geofence import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    database: Database
+    calendar: Calendar
+    keys: TemplateKeys
+    token_keys: TokenKeys
+    faces: FaceEngine
+    policy: Policy
+    rate_limit: RateLimit
+    metrics: Metrics
+    box: Box
+
+
+SERVICES = web.AppKey("services", Services)
+CALLER = web.RequestKey("caller", Caller)
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+def services(request: web.Request) -> Services:
+    return request.app[SERVICES]
+
+
+def caller(request: web.Request) -> Caller:
+    return request[CALLER]
+
+
+def language(request: web.Request) -> Language:
+    return negotiate(request.headers.get("Accept-Language"))

@@ -1,0 +1,60 @@
+"""What operators and orchestrators ask."""
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres import tasks
+from checkin_service.adapters.postgres.database import DATABASE_FAILURES
+from checkin_service.web.answers import Answer
+from checkin_service.web.context import Services, services
+
+MAX_CLOCK_SKEW_S = 2
+
+
+async def livez(_: web.Request) -> web.Response:
+    """The process answers. Says nothing of what it depends on: a restart would not mend that."""
+    return Answer(200, {"status": "alive"}).response()
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Whether check-ins can be judged here now. Redis is told but not required: no verdict needs it."""
+    wired = services(request)
+    needed = {"database": await _database(wired), "face_workers": _face_workers(wired)}
+    ready = all(state == "ok" for state in needed.values())
+    redis = "ok" if await wired.rate_limit.alive() else "away: requests are not limited"
+    body = {"status": "ready" if ready else "not_ready", "checks": {**needed, "redis": redis}}
+    return Answer(200 if ready else 503, body).response()
+
+
+async def metrics(request: web.Request) -> web.Response:
+    wired = services(request)
+    wired.metrics.observe_faces(wired.faces.stats)
+    return web.Response(
+        body=wired.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    )
+
+
+async def openapi(_: web.Request) -> web.Response:
+    return web.Response(text=_openapi_text(), content_type="application/yaml")
+
+
+@cache
+def _openapi_text() -> str:
+    return resources.files("checkin_service").joinpath("openapi.yaml").read_text("utf-8")
+
+
+async def _database(wired: Services) -> str:
+    """Also compares clocks: tokens are judged by ours, everything else by the database's."""
+    try:
+        async with wired.database.connection() as connection:
+            skew = abs((await tasks.read_now(connection) - datetime.now(UTC)).total_seconds())
+    except DATABASE_FAILURES as error:
+        return f"away: {type(error).__name__}"
+    return "ok" if skew < MAX_CLOCK_SKEW_S else f"clocks differ by {skew:.0f} s"
+
+
+def _face_workers(wired: Services) -> str:
+    return "ok" if wired.faces.stats.ready else "no worker is ready"

@@ -1,0 +1,60 @@
+"""The platform's calls about persons: enrolment, what is stored, erasure."""
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres import persons
+from checkin_service.usecases.enrol_person import Enrolment, enrol_person
+from checkin_service.usecases.erase_person import erase_person
+from checkin_service.usecases.refusals import FieldFault, Refusal
+from checkin_service.web import schema
+from checkin_service.web.answers import Answer, instant_text
+from checkin_service.web.context import caller, services
+from checkin_service.web.form import read_form
+from checkin_service.web.idempotency import once
+from checkin_service.web.tasks import path_id
+
+MAX_PHOTOS = 5
+
+
+async def enrol(request: web.Request) -> web.Response:
+    person_id, wired = path_id(request, "person_id"), services(request)
+    form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"})
+    photos = form.files.get("photo", [])
+    if not photos:
+        raise Refusal("invalid", [FieldFault("/photo", "missing")])
+    basis = schema.parse_basis(form.texts.get("basis", [None])[0], wired.settings.enrolment_basis)
+
+    async def work() -> Answer:
+        enrolment = Enrolment(person_id, photos, basis["kind"], basis["document"])
+        return Answer(
+            201, await enrol_person(wired.database, wired.keys, wired.faces, caller(request), enrolment)
+        )
+
+    return await once(request, form.digest(), work)
+
+
+async def reference(request: web.Request) -> web.Response:
+    person_id = request.match_info["person_id"]
+    async with services(request).database.connection() as connection:
+        found = await persons.read_reference(connection, person_id)
+    if found is None:
+        raise Refusal("not_found")
+    body = {
+        "person_id": person_id,
+        "reference_id": str(found.reference_id),
+        "engine": found.engine,
+        "photos": found.photos,
+        "created_at": instant_text(found.created_at),
+        "basis": {"kind": found.basis_kind, "document": found.basis_document},
+    }
+    return Answer(200, body).response()
+
+
+async def erase(request: web.Request) -> web.Response:
+    wired = services(request)
+
+    async def work() -> Answer:
+        await erase_person(wired.database, wired.keys, caller(request), request.match_info["person_id"])
+        return Answer(204)
+
+    return await once(request, b"", work)

@@ -1,0 +1,127 @@
+"""Refusals and failures as `application/problem+json` (RFC 9457), and the one middleware that makes them."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from random import SystemRandom
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+
+from checkin_service.adapters.postgres.database import DATABASE_FAILURES
+from checkin_service.adapters.token_keys import KeySetError
+from checkin_service.usecases.refusals import Refusal
+from checkin_service.web.context import REQUEST_ID, language, services
+from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
+from checkin_service.web.messages import Language, fault_text, problem_text
+from face import PoolUnavailable
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+OUR_FAILURES = (*DATABASE_FAILURES, KeySetError, PoolUnavailable)
+
+ERROR_CODES = {str(code): code for code in ErrorCode}
+
+log = structlog.get_logger("checkin_service.request")
+_jitter = SystemRandom()
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Renders whatever was refused or failed, counts and logs every request once."""
+    request[REQUEST_ID] = uuid4().hex
+    started = time.perf_counter()
+    response = await _answer(request, handler)
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    seconds = time.perf_counter() - started
+    route = _route(request)
+    method = "any" if route == "unknown" else request.method
+    services(request).metrics.requests.labels(method, route, response.status).observe(seconds)
+    log.info(
+        "request",
+        request_id=request[REQUEST_ID],
+        method=method,
+        route=route,
+        status=response.status,
+        ms=round(seconds * 1000, 1),
+    )
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return problem(request, refusal)
+    except web.HTTPException as error:
+        return _from_aiohttp(request, error)
+    except OUR_FAILURES as error:
+        log.warning("unavailable", request_id=request[REQUEST_ID], error=type(error).__name__)
+        return problem(request, Refusal("unavailable"))
+    except Exception as error:  # noqa: BLE001  the last stop
+        # A defect of ours still answers in the contract's form. Logged are type and place only: the
+        # message of an unexpected error may hold personal data.
+        log.critical("defect", request_id=request[REQUEST_ID], error=type(error).__name__, at=_place(error))
+        return problem(request, Refusal("unavailable"), status=500)
+
+
+def problem(request: web.Request, refusal: Refusal, status: int | None = None) -> web.Response:
+    """The refusal in the caller's language."""
+    code, spoken = ERROR_CODES[refusal.code], language(request)
+    headers = {"Content-Language": str(spoken), **refusal.params.get("headers", {})}
+    if code in RETRY_LATER:
+        headers["Retry-After"] = str(refusal.params.get("retry_after_s") or _jitter.randint(1, 3))
+    if code is ErrorCode.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = 'Bearer realm="checkin"'
+    status = status or code.status
+    title, detail = problem_text(code, spoken, **{k: v for k, v in refusal.params.items() if k != "headers"})
+    body = {
+        "type": f"urn:checkin:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request[REQUEST_ID],
+        "errors": _errors(refusal, spoken),
+    }
+    return web.Response(
+        status=status,
+        text=json.dumps(body, ensure_ascii=False),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def _errors(refusal: Refusal, spoken: Language) -> list[dict[str, Any]]:
+    return [
+        {
+            "pointer": fault.pointer,
+            "code": fault.code,
+            "message": fault_text(fault.code, spoken, **fault.params),
+        }
+        for fault in refusal.faults
+    ]
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    """aiohttp's own refusals: an unknown path, a method that a path does not have, a header it can't take."""
+    if error.status < 400:
+        return error
+    code = {404: "not_found", 405: "not_found", 413: "payload_too_large", 415: "unsupported_media_type"}
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    refusal = Refusal(code.get(error.status, "malformed"), headers=headers)
+    return problem(request, refusal, status=error.status)
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unknown"
+
+
+def _place(error: BaseException) -> str:
+    """File and line where it was raised."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

@@ -1,0 +1,63 @@
+"""Every URL of the service with its handler and the scopes that may call it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from checkin_service.web import check_ins, me, operations, persons, tasks
+from checkin_service.web.auth import authenticate
+from checkin_service.web.context import CALLER
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    handler: Handler
+    scopes: frozenset[str] = frozenset()
+
+
+PLATFORM = frozenset({"tasks"})
+READERS = frozenset({"tasks", "review"})
+PERSON = frozenset({"checkin"})
+
+ROUTES = (
+    Route("PUT", "/v1/tasks/{task_id}", tasks.register, PLATFORM),
+    Route("GET", "/v1/tasks/{task_id}", tasks.status, READERS),
+    Route("POST", "/v1/tasks/query", tasks.query, READERS),
+    Route("POST", "/v1/tasks/{task_id}/void", tasks.void, PLATFORM),
+    Route("POST", "/v1/tasks/{task_id}/extend", tasks.extend, PLATFORM),
+    Route("POST", "/v1/tasks/{task_id}/fence", tasks.fence, PLATFORM),
+    Route("GET", "/v1/changes", tasks.changes, PLATFORM),
+    Route("PUT", "/v1/persons/{person_id}/reference", persons.enrol, PLATFORM),
+    Route("GET", "/v1/persons/{person_id}/reference", persons.reference, PLATFORM),
+    Route("DELETE", "/v1/persons/{person_id}", persons.erase, PLATFORM),
+    Route("GET", "/v1/me", me.overview, PERSON),
+    Route("GET", "/v1/consent-notice", me.consent_notice, PERSON),
+    Route("PUT", "/v1/me/consent", me.give_consent, PERSON),
+    Route("DELETE", "/v1/me/consent", me.withdraw_consent, PERSON),
+    Route("POST", "/v1/challenges", check_ins.challenge, PERSON),
+    Route("PUT", "/v1/challenges/{challenge_id}/burst/{n}", check_ins.burst, PERSON),
+    Route("POST", "/v1/check-ins", check_ins.submit, PERSON),
+    Route("GET", "/v1/check-ins/{check_in_id}", check_ins.read, PERSON),
+    Route("GET", "/livez", operations.livez),
+    Route("GET", "/readyz", operations.readyz),
+    Route("GET", "/metrics", operations.metrics),
+    Route("GET", "/openapi.yaml", operations.openapi),
+)
+
+
+def add_routes(app: web.Application) -> None:
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _guarded(route) if route.scopes else route.handler)
+
+
+def _guarded(route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        request[CALLER] = await authenticate(request, route.scopes)
+        return await route.handler(request)
+
+    return handle

@@ -1,0 +1,140 @@
+"""The main platform's calls about tasks."""
+
+import re
+from collections.abc import Callable
+
+from aiohttp import web
+
+from checkin_service.adapters.postgres import feed
+from checkin_service.adapters.postgres import tasks as task_rows
+from checkin_service.usecases.command_task import Command, command_task
+from checkin_service.usecases.refusals import FieldFault, Refusal
+from checkin_service.usecases.register_task import register_task
+from checkin_service.web import schema
+from checkin_service.web.answers import Answer, feed_json, status_answer, status_json
+from checkin_service.web.body import json_digest, read_json
+from checkin_service.web.context import caller, services
+from checkin_service.web.idempotency import once
+from geofence import Box
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CURSOR = re.compile(r"([0-9a-z]{1,64})\.([0-9]{1,18})")
+_ENTITY_TAG = re.compile(r'(W/)?("[^"]*")')
+
+
+async def register(request: web.Request) -> web.Response:
+    task_id = path_id(request, "task_id")
+    body = await read_json(request)
+    wired = services(request)
+    registration = schema.parse_registration(task_id, body, wired.box)
+
+    async def work() -> Answer:
+        new, status = await register_task(wired.database, wired.calendar, caller(request), registration)
+        return status_answer(status, 201 if new else 200)
+
+    return await once(request, registration.digest, work)
+
+
+async def status(request: web.Request) -> web.Response:
+    """A poll with a current ETag costs one small query and no body."""
+    task_id = request.match_info["task_id"]
+    wanted = request.headers.get("If-None-Match")
+    async with services(request).database.connection() as connection:
+        if wanted is not None:
+            head = await task_rows.read_head(connection, task_id)
+            if head and names_tag(wanted, head.etag, weak=True):
+                return web.Response(status=304, headers={"ETag": head.etag})
+        found = await task_rows.read_status(connection, task_id)
+    if found is None:
+        raise Refusal("not_found")
+    return status_answer(found).response()
+
+
+async def query(request: web.Request) -> web.Response:
+    task_ids = schema.parse_object(schema.QueryShape, await read_json(request))["task_ids"]
+    async with services(request).database.connection() as connection:
+        found = await task_rows.read_statuses(connection, task_ids)
+    wanted = list(dict.fromkeys(task_ids))
+    body = {
+        "tasks": [status_json(found[task_id]) for task_id in wanted if task_id in found],
+        "missing": [task_id for task_id in wanted if task_id not in found],
+    }
+    return Answer(200, body).response()
+
+
+async def changes(request: web.Request) -> web.Response:
+    limit = _page_limit(request)
+    async with services(request).database.connection() as connection:
+        epoch = await feed.feed_epoch(connection)
+        after = _cursor(request, epoch)
+        found = await feed.changes_after(connection, after, limit + 1)
+    return Answer(200, feed_json(epoch, found[:limit], after, has_more=len(found) > limit)).response()
+
+
+async def void(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_void)
+
+
+async def extend(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_extend)
+
+
+async def fence(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_new_fence)
+
+
+async def _command(request: web.Request, parse: Callable[[object, Box], Command]) -> web.Response:
+    wired, task_id = services(request), request.match_info["task_id"]
+    body = await read_json(request)
+    command = parse(body, wired.box)
+    wanted = request.headers.get("If-Match")
+
+    def matches(etag: str) -> bool:
+        return wanted is None or names_tag(wanted, etag, weak=False)
+
+    async def work() -> Answer:
+        return status_answer(
+            await command_task(wired.database, caller(request), task_id, command, matches, body)
+        )
+
+    return await once(request, json_digest(body), work)
+
+
+def path_id(request: web.Request, name: str) -> str:
+    """An id that a PUT may create; 422 when its form is wrong (other calls find nothing under it)."""
+    value = request.match_info[name]
+    if not _ID.fullmatch(value):
+        raise Refusal("invalid", [FieldFault(name, "bad_format")])
+    return value
+
+
+def names_tag(header: str, etag: str, *, weak: bool) -> bool:
+    """Whether `If-None-Match` (weak comparison) or `If-Match` (strong) names the tag (RFC 9110, 8.8.3.2).
+
+    >>> names_tag('W/"a", "b"', '"a"', weak=True), names_tag('W/"a", "b"', '"a"', weak=False)
+    (True, False)
+    """
+    if header.strip() == "*":
+        return True
+    return any(tag == etag and (weak or not weakness) for weakness, tag in _ENTITY_TAG.findall(header))
+
+
+def _page_limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(schema.MAX_PAGE))
+    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= schema.MAX_PAGE:
+        limits = {"minimum": 1, "maximum": schema.MAX_PAGE}
+        raise Refusal("invalid", [FieldFault("limit", "out_of_range", limits)])
+    return int(text)
+
+
+def _cursor(request: web.Request, epoch: str) -> int:
+    """The seq after which to go on; 410 for a cursor from before a restore."""
+    text = request.query.get("after", "")
+    if not text:
+        return 0
+    cursor = _CURSOR.fullmatch(text)
+    if cursor is None:
+        raise Refusal("invalid", [FieldFault("after", "bad_format")])
+    if cursor[1] != epoch:
+        raise Refusal("feed_epoch_changed")
+    return int(cursor[2])
