@@ -22,7 +22,7 @@ MAX_JSON_DEPTH = 64
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-async def read_json(request: web.Request) -> Any:  # noqa: ANN401  any JSON value
+async def read_json(request: web.Request) -> Any:
     """The parsed JSON body. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
     require_content_type(request, "application/json")
     body = b"".join([chunk async for chunk in receive(request, JSON_LIMIT)])
@@ -54,7 +54,7 @@ async def receive(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         raise Refusal("malformed") from error
 
 
-def parse_json(text: bytes | str) -> Any:  # noqa: ANN401  any JSON value
+def parse_json(text: bytes | str) -> Any:
     """Strict JSON: no NaN or infinity, no name twice, no lone surrogate, bounded depth. Raises `Refusal` malformed.
 
     >>> parse_json('{"lon": 114.059, "lat": 22.543}')

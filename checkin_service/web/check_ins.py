@@ -123,7 +123,7 @@ def _parse_check_in(form: Form, iss: str, person_id: str, key: str) -> CheckIn:
     )
 
 
-def _decoded(name: str, text: str) -> Any:  # noqa: ANN401  any JSON value
+def _decoded(name: str, text: str) -> Any:
     """`fixes` and `device` are JSON inside their form field, the others plain text."""
     return parse_json(text) if name in {"fixes", "device"} else text
 

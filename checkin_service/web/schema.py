@@ -265,7 +265,7 @@ def _registration(
     )
 
 
-def _numbers_as_floats(value: Any) -> Any:  # noqa: ANN401  any JSON value
+def _numbers_as_floats(value: Any) -> Any:
     """114 and 114.0 are one number in JSON, so they are one in the digest."""
     if isinstance(value, dict):
         return {name: _numbers_as_floats(member) for name, member in value.items()}

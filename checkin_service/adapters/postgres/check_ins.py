@@ -252,7 +252,7 @@ async def delete_expired(connection: Connection) -> None:
     )
 
 
-def _loaded_case(row: Any) -> LoadedCase:  # noqa: ANN401  asyncpg's Record
+def _loaded_case(row: Any) -> LoadedCase:
     case = Case(
         received_at=row["received_at"],
         voided=row["voided"],

@@ -274,12 +274,12 @@ async def write_audit(
     )
 
 
-def _head(row: Any) -> TaskHead:  # noqa: ANN401  asyncpg's Record
+def _head(row: Any) -> TaskHead:
     facts = TaskFacts(**{name: row[name] for name in _FACTS})
     return TaskHead(row["task_id"], row["rev"], state_at(facts, row["read_at"]), facts, row["read_at"])
 
 
-def _status(row: Any) -> TaskStatus:  # noqa: ANN401  asyncpg's Record
+def _status(row: Any) -> TaskStatus:
     static = {
         field.name: row[field.name]
         for field in fields(TaskStatus)

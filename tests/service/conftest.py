@@ -1,0 +1,58 @@
+"""Real stores for the whole run, and a database of its own for every test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres.migrate import migrate
+from tests.embedded.temporary import temporary_stores
+from tests.service.stage import Stage, running_service
+
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[EmbeddedStores]:
+    with temporary_stores() as running:
+        yield running
+
+
+@pytest.fixture
+async def database_url(stores: EmbeddedStores) -> str:
+    """An empty database at this version's schema."""
+    assert stores.database_url is not None
+    name = f"test_{uuid4().hex}"
+    connection = await asyncpg.connect(stores.database_url)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", TEMPLATE):
+            await _make_template(connection, stores.database_url)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    finally:
+        await connection.close()
+    return database_named(stores.database_url, name)
+
+
+@pytest.fixture
+async def stage(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A running service whose engine gives fixed answers."""
+    assert stores.redis_url is not None
+    async with running_service(database_url, stores.redis_url, tmp_path) as running:
+        yield running
+
+
+def database_named(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def _make_template(connection: asyncpg.Connection, url: str) -> None:
+    await connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    fresh = await asyncpg.connect(database_named(url, TEMPLATE))
+    try:
+        await migrate(fresh)
+    finally:
+        await fresh.close()

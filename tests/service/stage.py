@@ -1,0 +1,218 @@
+"""A running service on real stores, with an engine of fixed answers, and short ways to call it."""
+
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
+
+from checkin_service.adapters.token_keys import development_key_set, development_token
+from checkin_service.app import Stores, make_app
+from checkin_service.settings import Settings, read_settings
+from tests.service.fixed_engine import FixedEngine
+
+Json = dict[str, Any]
+USCC = "91440300MA5DEM012D"
+# WGS-84 positions around FENCE: its middle, 130 m east of it, and about a kilometre away
+INSIDE, NEAR, FAR = (114.0600, 22.5440), (114.0622, 22.5440), (114.0700, 22.5500)
+FENCE = {
+    "type": "Polygon",
+    "coordinates": [
+        [[114.0590, 22.5430], [114.0610, 22.5430], [114.0610, 22.5450], [114.0590, 22.5450], [114.0590, 22.5430]]
+    ],
+}
+ALL_SCOPES = ["face", "face_transfer", "location"]
+
+
+def photo_of(identity: str, shot: int = 0) -> bytes:
+    """A JPEG of which the fixed engine says whose it is; `shot` tells pictures of one person apart."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (shot % 256, 90, 120)).save(picture, "JPEG", comment=f"{identity}#{shot}".encode())
+    return picture.getvalue()
+
+
+def place(**changes: Any) -> Json:
+    address = "深圳市福田区福中三路1号"
+    return {"registered_address": address, "frame": "wgs84", "fence": FENCE, "buffer_m": 100, **changes}
+
+
+def member(person_id: str, *, lead: bool = False, categories: Sequence[str] = ("registered",)) -> Json:
+    return {"person_id": person_id, "name": "张*", "categories": list(categories), "technical_lead": lead}
+
+
+def registration(*person_ids: str, **changes: Any) -> Json:
+    """The body of a registration approved yesterday; the first person is the technical lead."""
+    return {
+        "case_id": f"SZ-{uuid4().hex[:12]}",
+        "round": 1,
+        "flow": "first_application",
+        "enterprise": {"uscc": USCC, "name": "深圳某建筑工程有限公司"},
+        "approved_at": (datetime.now(UTC) - timedelta(days=1)).isoformat(),
+        "place": place(),
+        "roster": [member(person_id, lead=index == 0) for index, person_id in enumerate(person_ids or ("p-1",))],
+        **changes,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def code(self) -> str:
+        """The problem's code."""
+        return str(self.body["code"])
+
+    @property
+    def faults(self) -> set[tuple[str, str]]:
+        return {(error["pointer"], error["code"]) for error in self.body["errors"]}
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason["code"] for reason in self.body["reasons"]]
+
+
+class Stage:
+    """One service with its database, and the two callers that it has."""
+
+    def __init__(
+        self, client: TestClient[Any, Any], settings: Settings, database_url: str, engine: FixedEngine
+    ) -> None:
+        self.client, self.settings, self.database_url, self.engine = client, settings, database_url, engine
+
+    # --- calling ---
+
+    def token(self, sub: str, scope: str) -> str:
+        return development_token(self.settings.data_dir, sub, scope, 15)
+
+    async def call(self, method: str, path: str, sub: str, scope: str, **options: Any) -> Reply:
+        headers = {"Authorization": f"Bearer {self.token(sub, scope)}", **options.pop("headers", {})}
+        async with self.client.request(method, path, headers=headers, **options) as response:
+            text = await response.text()
+            is_json = "json" in response.content_type
+            return Reply(response.status, json.loads(text) if is_json and text else text, response.headers)
+
+    async def platform(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
+        if body is not None:
+            options["json"] = body
+        return await self.call(method, path, "platform", "tasks", **options)
+
+    async def person(self, person_id: str, method: str, path: str, body: Any = None, **options: Any) -> Reply:
+        if body is not None:
+            options["json"] = body
+        return await self.call(method, path, person_id, "checkin", **options)
+
+    # --- the usual steps ---
+
+    async def register(self, task_id: str, *person_ids: str, **changes: Any) -> Reply:
+        return await self.platform("PUT", f"/v1/tasks/{task_id}", registration(*person_ids, **changes))
+
+    async def enrol(self, person_id: str, *photos: bytes) -> Reply:
+        form = aiohttp.FormData()
+        for photo in photos or (photo_of(person_id),):
+            form.add_field("photo", photo, filename="photo.jpg", content_type="image/jpeg")
+        return await self.platform("PUT", f"/v1/persons/{person_id}/reference", data=form)
+
+    async def consent(self, person_id: str, scopes: Sequence[str] = ALL_SCOPES) -> Reply:
+        notice = await self.person(person_id, "GET", "/v1/consent-notice")
+        body = {"notice_version": notice.body["notice_version"], "scopes": list(scopes)}
+        return await self.person(person_id, "PUT", "/v1/me/consent", body)
+
+    async def ready_task(self, task_id: str, *person_ids: str, **changes: Any) -> None:
+        """A registered task whose members are enrolled and have consented."""
+        assert (await self.register(task_id, *person_ids, **changes)).status == 201
+        for person_id in person_ids or ("p-1",):
+            assert (await self.enrol(person_id)).status == 201
+            assert (await self.consent(person_id)).status == 200
+
+    async def challenge(self, person_id: str, task_id: str) -> str:
+        reply = await self.person(person_id, "POST", "/v1/challenges", {"task_id": task_id})
+        assert reply.status == 201, reply.body
+        return str(reply.body["challenge_id"])
+
+    async def submit(self, person_id: str, fields: Json, selfie: bytes, key: str | None = None) -> Reply:
+        form = aiohttp.FormData()
+        for name, value in fields.items():
+            form.add_field(name, value if isinstance(value, str) else json.dumps(value))
+        form.add_field("selfie", selfie, filename="selfie.jpg", content_type="image/jpeg")
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        return await self.person(person_id, "POST", "/v1/check-ins", data=form, headers=headers)
+
+    async def check_in(
+        self,
+        person_id: str,
+        task_id: str,
+        at: tuple[float, float] = INSIDE,
+        selfie: bytes | None = None,
+        key: str | None = None,
+        **fields: Any,
+    ) -> Reply:
+        """A challenge and its check-in; by default the right face in the right place."""
+        challenge_id = fields.pop("challenge_id", None) or await self.challenge(person_id, task_id)
+        form = check_in_fields(task_id, challenge_id, at) | fields
+        return await self.submit(person_id, form, selfie or photo_of(person_id, shot=1), key)
+
+    async def status(self, task_id: str) -> Json:
+        reply = await self.platform("GET", f"/v1/tasks/{task_id}")
+        assert reply.status == 200, reply.body
+        body: Json = reply.body
+        return body
+
+    async def changes(self, after: str = "") -> list[Json]:
+        reply = await self.platform("GET", "/v1/changes", params={"after": after})
+        changes: list[Json] = reply.body["changes"]
+        return changes
+
+    # --- the database behind it ---
+
+    async def sql(self, query: str, *values: Any) -> list[Any]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return await connection.fetch(query, *values)
+        finally:
+            await connection.close()
+
+    async def set_clock(self, instant: datetime | None) -> None:
+        """Makes the judging clock stand at an instant; None lets it run again."""
+        body = f"SELECT timestamptz '{instant.isoformat()}'" if instant else "SELECT clock_timestamp()"
+        head = "CREATE OR REPLACE FUNCTION checkin_now() RETURNS timestamptz LANGUAGE sql VOLATILE"
+        await self.sql(f"{head} AS $$ {body} $$")
+
+
+def check_in_fields(task_id: str, challenge_id: str, at: tuple[float, float] = INSIDE, **changes: Any) -> Json:
+    """The text fields of a check-in with one fresh, accurate fix."""
+    now = datetime.now(UTC).isoformat()
+    fix = {"lon": at[0], "lat": at[1], "accuracy_m": 15, "at": now}
+    fields = {"task_id": task_id, "challenge_id": challenge_id, "frame": "wgs84", "captured_at": now, "fixes": [fix]}
+    return fields | changes
+
+
+def members_digest(status: Json) -> str:
+    """The digest by the contract's words, independent of the service's code."""
+    lines = [f"{m['person_id']}\t{m['state']}\t{m.get('check_in_id', '')}\n".encode() for m in status["members"]]
+    return "sha256:" + hashlib.sha256(b"".join(sorted(lines))).hexdigest()
+
+
+@asynccontextmanager
+async def running_service(
+    database_url: str, redis_url: str, data_dir: Path, engine: FixedEngine | None = None, **environment: str
+) -> AsyncIterator[Stage]:
+    """A service with a fixed engine on these stores; its address is the test client's own."""
+    settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
+    faces = engine or FixedEngine()
+    stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
+    app = make_app(settings, stores, lambda _: faces.running())
+    async with TestClient(TestServer(app)) as client:
+        yield Stage(client, settings, database_url, faces)
