@@ -46,7 +46,7 @@ _STATUS = {
     ErrorCode.SCOPE_MISSING: 403,
     ErrorCode.CONSENT_REQUIRED: 403,
     ErrorCode.NOT_FOUND: 404,
-    ErrorCode.TOO_SLOW: 409,
+    ErrorCode.TOO_SLOW: 408,
     ErrorCode.TASK_CONFLICT: 409,
     ErrorCode.ROUND_EXISTS: 409,
     ErrorCode.STATE_CONFLICT: 409,
