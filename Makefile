@@ -1,12 +1,13 @@
 # make run   set up and run the service on its embedded PostgreSQL and Valkey
 # make test  set up and pass every check and test
 # make demo  play the whole story on real faces against a service of its own
+# make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
 # make lock  resolve the dependencies anew after pyproject.toml changed
 PYTHON ?= python3
 BIN := .venv/bin
 SYNC := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --build-constraints requirements/build.txt
 
-.PHONY: run test check demo lock
+.PHONY: run test check demo portraits lock
 
 run: .venv/runtime.stamp
 	@exec $(BIN)/python -m checkin_service serve
@@ -22,6 +23,9 @@ check: .venv/test.stamp
 
 demo: .venv/test.stamp
 	@exec $(BIN)/python -m tests.demo
+
+portraits: .venv/test.stamp
+	@exec $(BIN)/python -m tests.portraits .artifacts/portraits
 
 .venv/installer.stamp: requirements/installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

@@ -89,7 +89,7 @@ async def _open_services(
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
-    database = await stack.enter_async_context(_prepared_database(settings, stores, keys))
+    database = await stack.enter_async_context(_prepared_database(settings, stores, keys, metrics))
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))

@@ -32,6 +32,23 @@ def _positive(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise ValueError("must be from 0 to 65535")
+    return value
+
+
+def _number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum:g} to {maximum:g}")
+        return value
+
+    return parse
+
+
 def _box(text: str) -> tuple[float, float, float, float]:
     south, north, west, east = (float(part) for part in text.split(","))
     if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
@@ -51,7 +68,7 @@ def _workers(text: str) -> int:
 
 SETTINGS: Mapping[str, Setting] = {
     "host": Setting("CHECKIN_HOST", "127.0.0.1", str, "Address to listen on"),
-    "port": Setting("CHECKIN_PORT", "8080", int, "Port to listen on; 0 picks a free one"),
+    "port": Setting("CHECKIN_PORT", "8080", _port, "Port to listen on; 0 picks a free one"),
     "data_dir": Setting("CHECKIN_DATA_DIR", ".data", Path, "Embedded stores, development keys"),
     "database_url": Setting("DATABASE_URL", "", _optional, "PostgreSQL 15 or newer; unset: the embedded one"),
     "redis_url": Setting("REDIS_URL", "", _optional, "Redis or Valkey; unset: the embedded one"),
@@ -80,7 +97,7 @@ SETTINGS: Mapping[str, Setting] = {
         "South, north, west, east in WGS-84 degrees that fences must lie in",
     ),
     "max_accuracy_m": Setting(
-        "CHECKIN_MAX_ACCURACY_M", "100", float, "A fix less accurate than this is not used"
+        "CHECKIN_MAX_ACCURACY_M", "100", _number(1, 10_000), "A fix less accurate than this is not used"
     ),
     "attempts_per_day": Setting(
         "CHECKIN_ATTEMPTS_PER_DAY", "10", _positive, "Counted attempts per person, task and Shanghai day"
@@ -94,7 +111,7 @@ SETTINGS: Mapping[str, Setting] = {
     "match_distance": Setting(
         "CHECKIN_MATCH_DISTANCE",
         "0.45",
-        float,
+        _number(0, 0.6),
         "Largest dlib distance between probe and reference that is a match",
     ),
     "face_engine": Setting(
@@ -105,7 +122,7 @@ SETTINGS: Mapping[str, Setting] = {
         "CHECKIN_FACE_QUEUE", "32", _positive, "Photographs that may wait for a face worker before 503"
     ),
     "face_deadline_s": Setting(
-        "CHECKIN_FACE_DEADLINE_S", "20", float, "Seconds one photograph may take, waiting and judging each"
+        "CHECKIN_FACE_DEADLINE_S", "20", _number(0.1, 25), "Seconds one photograph may take, waiting and judging each"
     ),
     "database_connections": Setting(
         "CHECKIN_DATABASE_CONNECTIONS", "10", _positive, "Largest size of the connection pool"
@@ -151,7 +168,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(**{name: _read(setting, environ) for name, setting in SETTINGS.items()})
 
 
-def _read(setting: Setting, environ: Mapping[str, str]) -> Any:  # noqa: ANN401  each setting has its own type
+def _read(setting: Setting, environ: Mapping[str, str]) -> Any:
     text = environ.get(setting.variable) or setting.default
     try:
         return setting.parse(text)

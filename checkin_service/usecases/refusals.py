@@ -17,13 +17,13 @@ class FieldFault:
 class Refusal(Exception):
     """The call is refused with one of the contract's problem codes; nothing was changed."""
 
-    def __init__(self, code: str, faults: Iterable[FieldFault] = (), **params: Any) -> None:  # noqa: ANN401
+    def __init__(self, code: str, faults: Iterable[FieldFault] = (), **params: Any) -> None:
         super().__init__(code)
         self.code = code
         self.faults = tuple(faults)
         self.params = params
 
 
-def invalid(pointer: str, code: str, **params: Any) -> Refusal:  # noqa: ANN401  figures of any kind
+def invalid(pointer: str, code: str, **params: Any) -> Refusal:
     """A 422 for a single fault."""
     return Refusal("invalid", [FieldFault(pointer, code, params)])

@@ -173,7 +173,7 @@ def _reasons(policy: Policy, loaded: LoadedCase, verdict: Verdict) -> list[dict[
     return [_reason(reason, **figures.get(reason, {})) for reason in verdict.decision.reasons]
 
 
-def _reason(reason: Reason, **figures: Any) -> dict[str, Any]:  # noqa: ANN401  figures of any kind
+def _reason(reason: Reason, **figures: Any) -> dict[str, Any]:
     shown = {name: f.isoformat() if isinstance(f, datetime) else f for name, f in figures.items()}
     return {"code": reason, "figures": shown}
 

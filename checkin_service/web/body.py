@@ -63,7 +63,11 @@ def parse_json(text: bytes | str) -> Any:
     try:
         text = text if isinstance(text, str) else text.decode()
         value = json.loads(
-            text, parse_constant=_not_a_number, parse_float=_finite, object_pairs_hook=_object_without_repeats
+            text,
+            parse_constant=_not_a_number,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_object_without_repeats,
         )
         # UTF-8 holds no lone surrogate, which JSON can escape
         json.dumps(value, ensure_ascii=False).encode()
@@ -89,6 +93,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is beyond what a number can hold")
     return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A person's check-in: the challenge, the submission, its answer."""
 
+import hashlib
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,14 +52,18 @@ async def burst(request: web.Request) -> web.Response:
     if request.content_type not in {"image/jpeg", "image/png"}:
         raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
     frame = b"".join([chunk async for chunk in receive(request, FILE_LIMIT)])
-    async with services(request).database.connection() as connection:
-        live = await check_ins.has_live_challenge(connection, challenge_id, caller(request).sub)
-    if live is None:
-        raise Refusal("not_found")
-    if not live:
-        raise Refusal("challenge_invalid")
-    check_photo(frame)
-    return web.Response(status=204)
+
+    async def work() -> Answer:
+        async with services(request).database.connection() as connection:
+            live = await check_ins.has_live_challenge(connection, challenge_id, caller(request).sub)
+        if live is None:
+            raise Refusal("not_found")
+        if not live:
+            raise Refusal("challenge_invalid")
+        check_photo(frame)
+        return Answer(204)
+
+    return await once(request, hashlib.sha256(frame).digest(), work)
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -74,7 +79,8 @@ async def submit(request: web.Request) -> web.Response:
     answer, new = await submit_check_in(_judge(wired), check_in)
     if new:
         _count(wired, answer)
-    return Answer(201, _answer_json(answer, language(request))).response()
+    where = {"Location": f"/v1/check-ins/{answer['check_in_id']}"}
+    return Answer(201, _answer_json(answer, language(request)), where).response()
 
 
 async def read(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from checkin_service.usecases.command_task import Command, Extend, NewFence, Voi
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import TaskRegistration
 from checkin_service.web.body import json_digest, parse_json
-from checkin_service.web.shape import Faults, Id, Instant, Shape, between, line, parse_fields
+from checkin_service.web.shape import Faults, Id, Instant, Shape, Whole, between, line, parse_fields
 from geofence import Box, FenceError, Frame, parse_fence
 
 # Approvals are counted from the first year whose rest days are published.
@@ -39,8 +39,8 @@ class PlaceShape(Shape):
 
 
 class RequirementShape(Shape):
-    registered: Annotated[int, between(0, 10_000)]
-    titled: Annotated[int, between(0, 10_000)]
+    registered: Annotated[Whole, between(0, 10_000)]
+    titled: Annotated[Whole, between(0, 10_000)]
     has_safety_permit: bool
 
 
@@ -53,7 +53,7 @@ class MemberShape(Shape):
 
 class TaskShape(Shape):
     case_id: Id
-    round: Annotated[int, between(1, 1000)]
+    round: Annotated[Whole, between(1, 1000)]
     flow: Literal["first_application", "routine", "rectification"]
     rectifies: Id | None = None
     enterprise: JsonObject

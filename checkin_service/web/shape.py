@@ -63,6 +63,14 @@ def line(maximum: int) -> StringConstraints:
     return StringConstraints(min_length=1, max_length=maximum, pattern=r"\A[^\x00-\x1f\x7f]*\z")
 
 
+def _integral(value: object) -> object:
+    """1.0 is the integer 1 in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_integral)]
+
+
 def between(minimum: float, maximum: float) -> Interval:
     """A number in a closed range; JSON has no others than finite ones."""
     return Interval(ge=minimum, le=maximum)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,14 +45,20 @@ class DatabaseSetupError(RuntimeError):
 class Database:
     """A pool whose waiting and working times are bounded, so that a slow database sheds instead of queueing."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, held: Callable[[float], None]) -> None:
+        """`held` is told for how many seconds a connection was used, each time one is given back."""
         self._pool = pool
+        self._held = held
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for single statements. Raises one of `DATABASE_FAILURES` when none is free in a second."""
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            yield connection
+            since = time.perf_counter()
+            try:
+                yield connection
+            finally:
+                self._held(time.perf_counter() - since)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -61,7 +68,9 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, max_connections: int) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, max_connections: int, held: Callable[[float], None] = lambda _: None
+) -> AsyncIterator[Database]:
     """Connects, checks that an acknowledged commit is durable, closes at the end."""
     pool = await asyncpg.create_pool(
         url,
@@ -75,7 +84,7 @@ async def open_database(url: str, max_connections: int) -> AsyncIterator[Databas
     try:
         async with pool.acquire() as connection:
             await _assert_durable(connection)
-        yield Database(pool)
+        yield Database(pool, held)
     finally:
         try:
             await asyncio.wait_for(pool.close(), timeout=10)

@@ -1,0 +1,222 @@
+"""The whole story on real faces, through the HTTP API of a service of its own: `make demo`.
+
+The photographs come from installed packages and are in the public domain. Each refused or accepted check-in is
+followed by what the main platform sees.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+from tests import portraits
+
+Json = dict[str, Any]
+OFFICE, ELSEWHERE = (114.0600, 22.5440), (114.0700, 22.5500)
+ADDRESS = "深圳市福田区福中三路1号"
+FENCE = {
+    "type": "Polygon",
+    "coordinates": [
+        [[114.0590, 22.5430], [114.0610, 22.5430], [114.0610, 22.5450], [114.0590, 22.5450], [114.0590, 22.5430]]
+    ],
+}
+LEAD, ENGINEER = "p-hopper", "p-collins"
+
+
+class Story:
+    """Calls the API as platform and as persons, and tells what happened."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session, self._base = session, base
+        self._tokens: dict[tuple[str, str], str] = {}
+        self.failures: list[str] = []
+
+    # --- calling ---
+
+    async def call(self, method: str, path: str, sub: str, scope: str, **options: Any) -> Json:
+        token = await self._token(sub, scope)
+        headers = {"Authorization": f"Bearer {token}", "Accept-Language": "en", **options.pop("headers", {})}
+        async with self._session.request(method, self._base + path, headers=headers, **options) as answer:
+            body: Json = await answer.json()
+            if answer.status >= 400:
+                raise SystemExit(f"{method} {path} answered {answer.status}: {json.dumps(body, ensure_ascii=False)}")
+            return body
+
+    async def _token(self, sub: str, scope: str) -> str:
+        if (sub, scope) not in self._tokens:
+            command = (sys.executable, "-m", "checkin_service", "token", "--sub", sub, "--scope", scope)
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            output, _ = await process.communicate()
+            self._tokens[sub, scope] = output.decode().strip()
+        return self._tokens[sub, scope]
+
+    async def platform(self, method: str, path: str, **options: Any) -> Json:
+        return await self.call(method, path, "platform", "tasks", **options)
+
+    # --- the steps ---
+
+    async def register(self, task_id: str, approved_at: datetime, *person_ids: str) -> None:
+        body = {
+            "case_id": task_id,
+            "round": 1,
+            "flow": "first_application",
+            "enterprise": {"uscc": "91440300MA5DEM012D", "name": "深圳某建筑工程有限公司"},
+            "approved_at": approved_at.isoformat(),
+            "place": {"registered_address": ADDRESS, "frame": "wgs84", "fence": FENCE, "buffer_m": 100},
+            "roster": [
+                {"person_id": person_id, "name": "某*", "categories": ["registered"], "technical_lead": not index}
+                for index, person_id in enumerate(person_ids)
+            ],
+        }
+        status = await self.platform("PUT", f"/v1/tasks/{task_id}", json=body)
+        say(f"The platform registers {task_id}: open until {status['closes_at']}")
+
+    async def enrol(self, person_id: str, photo: bytes) -> None:
+        form = aiohttp.FormData()
+        form.add_field("photo", photo, filename="reference.jpg", content_type="image/jpeg")
+        answer = await self.platform("PUT", f"/v1/persons/{person_id}/reference", data=form)
+        say(f"The platform enrols {person_id} (engine {answer['engine']})")
+
+    async def consent(self, person_id: str) -> None:
+        notice = await self.call("GET", "/v1/consent-notice", person_id, "checkin")
+        body = {"notice_version": notice["notice_version"], "scopes": notice["scopes"]}
+        await self.call("PUT", "/v1/me/consent", person_id, "checkin", json=body)
+        say(f"{person_id} reads notice {notice['notice_version']} and consents")
+
+    async def check_in(
+        self, what: str, expected: str, task_id: str, person_id: str, at: tuple[float, float], selfie: bytes
+    ) -> None:
+        opened = await self.call("POST", "/v1/challenges", person_id, "checkin", json={"task_id": task_id})
+        form = _form(task_id, opened["challenge_id"], at, selfie)
+        headers = {"Idempotency-Key": uuid4().hex}
+        answer = await self.call("POST", "/v1/check-ins", person_id, "checkin", data=form, headers=headers)
+        self._judge(what, expected, answer)
+        await self.platform_view(task_id)
+
+    def _judge(self, what: str, expected: str, answer: Json) -> None:
+        got = ", ".join(reason["code"] for reason in answer["reasons"]) or answer["outcome"]
+        as_expected = got == expected
+        say(f"{'ok' if as_expected else 'UNEXPECTED'}  {what}: {answer['outcome']}", got if answer["reasons"] else "")
+        for reason in answer["reasons"]:
+            print(f"      “{reason['message']} {reason['advice']}”")
+        if not as_expected:
+            self.failures.append(f"{what}: expected {expected}, got {got}")
+
+    async def platform_view(self, task_id: str) -> None:
+        status = await self.platform("GET", f"/v1/tasks/{task_id}")
+        members = ", ".join(f"{m['person_id']} {m['state']}" for m in status["members"])
+        progress = status["progress"]
+        done = f"{progress['accepted']}/{progress['total']}"
+        print(f"      the platform sees: {status['state']}, {done} accepted (rev {status['rev']}; {members})")
+
+    async def feed(self) -> None:
+        page = await self.platform("GET", "/v1/changes")
+        say("The change feed, as the platform polls it:")
+        for change in page["changes"]:
+            print(f"      {change['seq']:>3}  {change['task_id']:<12} rev {change['rev']}  {change['type']}")
+
+
+async def tell(base: str) -> int:
+    """Plays the story; the number of steps that did not end as they must."""
+    async with aiohttp.ClientSession() as session:
+        story = Story(session, base)
+        now = datetime.now(UTC)
+        await story.register("demo-open", now - timedelta(days=1), LEAD, ENGINEER)
+        await story.register("demo-over", now - timedelta(days=75), LEAD)
+        await story.enrol(LEAD, portraits.hopper())
+        await story.enrol(ENGINEER, portraits.astronaut())
+        for person_id in (LEAD, ENGINEER):
+            await story.consent(person_id)
+        await story.platform_view("demo-open")
+        mine = portraits.hopper_altered()
+        for what, expected, task_id, at, selfie in (
+            ("Wrong place", "outside_geofence", "demo-open", ELSEWHERE, mine),
+            ("Wrong person", "non_match", "demo-open", OFFICE, portraits.astronaut_altered()),
+            ("No face", "no_face", "demo-open", OFFICE, portraits.faceless()),
+            ("After the deadline", "window_closed", "demo-over", OFFICE, mine),
+            ("Right face, right place", "accepted", "demo-open", OFFICE, mine),
+            ("Once more", "already_checked_in", "demo-open", OFFICE, mine),
+        ):
+            await story.check_in(what, expected, task_id, LEAD, at, selfie)
+        await story.check_in(
+            "The colleague too", "accepted", "demo-open", ENGINEER, OFFICE, portraits.astronaut_altered()
+        )
+        await story.feed()
+        print("\n" + ("\n".join(story.failures) or "Every step ended as it must."))
+        return len(story.failures)
+
+
+def _form(task_id: str, challenge_id: str, at: tuple[float, float], selfie: bytes) -> aiohttp.FormData:
+    now = datetime.now(UTC).isoformat()
+    fix = {"lon": at[0], "lat": at[1], "accuracy_m": 15, "at": now}
+    fields = {
+        "task_id": task_id,
+        "challenge_id": challenge_id,
+        "frame": "wgs84",
+        "fixes": json.dumps([fix]),
+        "captured_at": now,
+        "device": json.dumps({"platform": "android", "model": "demo"}),
+    }
+    form = aiohttp.FormData()
+    for name, value in fields.items():
+        form.add_field(name, value)
+    form.add_field("selfie", selfie, filename="selfie.jpg", content_type="image/jpeg")
+    return form
+
+
+def say(text: str, emphasis: str = "") -> None:
+    bold = f" \033[1m{emphasis}\033[0m" if sys.stdout.isatty() and emphasis else f" {emphasis}".rstrip()
+    print(f"\n▸ {text}{bold}", flush=True)
+
+
+@asynccontextmanager
+async def own_service(folder: Path) -> AsyncIterator[str]:
+    """Starts `serve` on embedded stores and a free port; yields its address."""
+    os.environ |= {"CHECKIN_DATA_DIR": str(folder / "data"), "CHECKIN_PORT": "0"}
+    for configured in ("DATABASE_URL", "REDIS_URL", "CHECKIN_JWKS"):
+        os.environ.pop(configured, None)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "checkin_service",
+        "serve",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=(folder / "service.log").open("w"),
+    )
+    try:
+        yield await _address(process, folder)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        before, found, address = line.decode().strip().partition("listens on ")
+        if found:
+            return address
+    raise SystemExit("the service did not start:\n" + (folder / "service.log").read_text())
+
+
+async def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="checkin-demo-") as folder:
+        Path(folder).chmod(0o711)
+        print("Starting a service of its own …", flush=True)
+        async with own_service(Path(folder)) as base:
+            return await tell(base)
+
+
+if __name__ == "__main__":
+    sys.exit(min(asyncio.run(main()), 1))
