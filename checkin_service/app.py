@@ -109,9 +109,10 @@ async def _open_services(
 
 @asynccontextmanager
 async def _prepared_database(
-    settings: Settings, stores: Stores, keys: TemplateKeys
+    settings: Settings, stores: Stores, keys: TemplateKeys, metrics: Metrics
 ) -> AsyncIterator[Database]:
-    async with open_database(stores.database_url, settings.database_connections) as database:
+    held = metrics.connection_seconds.inc
+    async with open_database(stores.database_url, settings.database_connections, held) as database:
         async with database.connection() as connection:
             await migrate(connection)
             used = await persons.register_wrapping_key(connection, keys.current)

@@ -70,8 +70,8 @@ def sql(stores: EmbeddedStores, *statements: str) -> list[Any]:
     return asyncio.run(fetch())
 
 
-def valkey(stores: EmbeddedStores, *command: str) -> Any:  # noqa: ANN401  each command answers in its own type
-    async def execute() -> Any:  # noqa: ANN401
+def valkey(stores: EmbeddedStores, *command: str) -> Any:
+    async def execute() -> Any:
         async with Redis.from_url(stores.redis_url or "", decode_responses=True) as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
