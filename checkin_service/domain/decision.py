@@ -3,6 +3,7 @@
 Stages run from cheap to intrusive. The first that fails stops the later ones, and reports all its reasons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -63,10 +64,10 @@ class Position(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """What the face engine found: comparable faces, faults of quality, and the score against the reference."""
+    """What the face engine found: how many comparable faces, faults of quality, the score against the reference."""
 
     faces: int
-    poor_quality: bool
+    faults: Sequence[str]
     score: float | None
 
 
@@ -137,7 +138,7 @@ def _image(face: FaceEvidence) -> list[Reason]:
         return [Reason.NO_FACE]
     if face.faces > 1:
         return [Reason.MULTIPLE_FACES]
-    return [Reason.POOR_QUALITY] if face.poor_quality else []
+    return [Reason.POOR_QUALITY] if face.faults else []
 
 
 def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from checkin_service.ports import FaceEngine
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.templates import seal_all
-from face import Analysis, ImageError
+from face import Analysis, ImageError, quality_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def enrol_person(
         "person_id": enrolment.person_id,
         "reference_id": str(reference["reference_id"]),
         "engine": faces.model_id,
-        "photos": [{"quality": analysis.quality_json(), "warnings": []} for analysis in analyses],
+        "photos": [_photo_json(analysis) for analysis in analyses],
     }
 
 
@@ -68,9 +68,15 @@ def _faults(index: int, analysis: Analysis) -> Iterator[FieldFault]:
     pointer = f"/photo/{index}"
     if analysis.faces != 1:
         yield FieldFault(pointer, "multiple_faces" if analysis.faces else "no_face")
-    elif analysis.faults:
+    elif faults := analysis.quality and quality_faults(analysis.quality):
         yield FieldFault(pointer, "poor_quality")
-        yield from (FieldFault(pointer, code) for code in analysis.faults)
+        yield from (FieldFault(pointer, code) for code in faults)
+
+
+def _photo_json(analysis: Analysis) -> dict[str, Any]:
+    """The measures of a photograph that serves, for whoever wants to take a better one."""
+    measures = asdict(analysis.quality) if analysis.quality else {}
+    return {"quality": {name: round(value, 3) for name, value in measures.items()}, "warnings": []}
 
 
 async def _replace(

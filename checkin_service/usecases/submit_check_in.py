@@ -16,9 +16,9 @@ from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import FaceEvidence, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.usecases.templates import best_score
+from checkin_service.usecases.templates import score_against
 from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
-from face import Analysis, ImageError
+from face import Analysis, ImageError, quality_faults
 from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
 # A case that changes under the verdict is judged anew; one that never holds still is our failure, not the person's.
@@ -170,22 +170,25 @@ async def _settle(
         return await write_verdict(connection, judge.policy, check_in, receipt, loaded, Verdict(refusal))
     if not loaded.consented:
         raise Refusal("consent_required")
-    face = _weigh(judge.keys, check_in.submission.person_id, loaded, evidence.analysis)
+    face = _weigh(judge, check_in.submission.person_id, loaded, evidence.analysis)
     decision = decide(loaded.case, evidence.location, face, judge.policy)
     if decision is None or evidence.fence_version != loaded.fence.version:
         return None
-    verdict = Verdict(decision, evidence.location, evidence.analysis, face.score if face else None)
+    verdict = Verdict(decision, evidence.location, face)
     return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)
 
 
 def _weigh(
-    keys: TemplateKeys, person_id: str, loaded: LoadedCase, analysis: Analysis | None
+    judge: Judge, person_id: str, loaded: LoadedCase, analysis: Analysis | None
 ) -> FaceEvidence | None:
+    """What the picture shows; compared only when it is good enough and there is something to compare with."""
     if analysis is None:
         return None
-    probe = analysis.templates
-    if not probe or loaded.data_key is None:
-        return FaceEvidence(analysis.faces, analysis.faults, None)
-    return FaceEvidence(
-        analysis.faces, analysis.faults, best_score(keys, person_id, loaded.data_key, loaded.templates, probe)
+    faults = quality_faults(analysis.quality) if analysis.quality else ()
+    if analysis.faces != 1 or faults or loaded.data_key is None:
+        return FaceEvidence(analysis.faces, faults, None)
+    model_id = judge.policy.operating_point.model_id
+    score = score_against(
+        judge.keys, person_id, loaded.data_key, loaded.templates, analysis.templates, model_id
     )
+    return FaceEvidence(analysis.faces, faults, score)

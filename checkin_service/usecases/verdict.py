@@ -12,10 +12,9 @@ from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Rec
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.domain.calendar import day_of, end_of
-from checkin_service.domain.decision import Decision, Outcome, Policy
+from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
 from checkin_service.domain.reasons import Reason
 from checkin_service.domain.task import TaskState
-from face import Analysis
 from geofence import Fix, Frame, Location, Zone
 
 
@@ -47,8 +46,7 @@ class Verdict:
 
     decision: Decision
     location: Location | None = None
-    analysis: Analysis | None = None
-    score: float | None = None
+    face: FaceEvidence | None = None
 
 
 async def write_verdict(
@@ -133,8 +131,9 @@ async def _task_and_attempts(
 def _attempt(
     policy: Policy, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict
 ) -> Attempt:
-    location, scored = verdict.location, verdict.score is not None
-    point = policy.operating_point
+    location, point = verdict.location, policy.operating_point
+    score = verdict.face.score if verdict.face else None
+    scored = score is not None
     return Attempt(
         check_in_id=receipt.check_in_id,
         task_id=receipt.task_id,
@@ -149,7 +148,7 @@ def _attempt(
         distance_m=location.distance_m if location else None,
         r95_m=location.r95_m if location else None,
         model_id=point.model_id if scored else None,
-        score=verdict.score,
+        score=score,
         threshold=point.threshold if scored else None,
         operating_point=point.name if scored else None,
         photo_sha256=hashlib.sha256(check_in.selfie).digest(),
@@ -168,7 +167,7 @@ def _reasons(policy: Policy, loaded: LoadedCase, verdict: Verdict) -> list[dict[
         },
         Reason.OUTSIDE_GEOFENCE: _distance(verdict.location)
         | {"registered_address": loaded.fence.registered_address},
-        Reason.POOR_QUALITY: {"quality": list(verdict.analysis.faults) if verdict.analysis else []},
+        Reason.POOR_QUALITY: {"quality": list(verdict.face.faults) if verdict.face else []},
     }
     return [_reason(reason, **figures.get(reason, {})) for reason in verdict.decision.reasons]
 

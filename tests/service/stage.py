@@ -28,7 +28,13 @@ INSIDE, NEAR, FAR = (114.0600, 22.5440), (114.0622, 22.5440), (114.0700, 22.5500
 FENCE = {
     "type": "Polygon",
     "coordinates": [
-        [[114.0590, 22.5430], [114.0610, 22.5430], [114.0610, 22.5450], [114.0590, 22.5450], [114.0590, 22.5430]]
+        [
+            [114.0590, 22.5430],
+            [114.0610, 22.5430],
+            [114.0610, 22.5450],
+            [114.0590, 22.5450],
+            [114.0590, 22.5430],
+        ]
     ],
 }
 ALL_SCOPES = ["face", "face_transfer", "location"]
@@ -37,7 +43,9 @@ ALL_SCOPES = ["face", "face_transfer", "location"]
 def photo_of(identity: str, shot: int = 0) -> bytes:
     """A JPEG of which the fixed engine says whose it is; `shot` tells pictures of one person apart."""
     picture = io.BytesIO()
-    Image.new("RGB", (64, 64), (shot % 256, 90, 120)).save(picture, "JPEG", comment=f"{identity}#{shot}".encode())
+    Image.new("RGB", (64, 64), (shot % 256, 90, 120)).save(
+        picture, "JPEG", comment=f"{identity}#{shot}".encode()
+    )
     return picture.getvalue()
 
 
@@ -59,7 +67,9 @@ def registration(*person_ids: str, **changes: Any) -> Json:
         "enterprise": {"uscc": USCC, "name": "深圳某建筑工程有限公司"},
         "approved_at": (datetime.now(UTC) - timedelta(days=1)).isoformat(),
         "place": place(),
-        "roster": [member(person_id, lead=index == 0) for index, person_id in enumerate(person_ids or ("p-1",))],
+        "roster": [
+            member(person_id, lead=index == 0) for index, person_id in enumerate(person_ids or ("p-1",))
+        ],
         **changes,
     }
 
@@ -191,17 +201,27 @@ class Stage:
         await self.sql(f"{head} AS $$ {body} $$")
 
 
-def check_in_fields(task_id: str, challenge_id: str, at: tuple[float, float] = INSIDE, **changes: Any) -> Json:
+def check_in_fields(
+    task_id: str, challenge_id: str, at: tuple[float, float] = INSIDE, **changes: Any
+) -> Json:
     """The text fields of a check-in with one fresh, accurate fix."""
     now = datetime.now(UTC).isoformat()
     fix = {"lon": at[0], "lat": at[1], "accuracy_m": 15, "at": now}
-    fields = {"task_id": task_id, "challenge_id": challenge_id, "frame": "wgs84", "captured_at": now, "fixes": [fix]}
+    fields = {
+        "task_id": task_id,
+        "challenge_id": challenge_id,
+        "frame": "wgs84",
+        "captured_at": now,
+        "fixes": [fix],
+    }
     return fields | changes
 
 
 def members_digest(status: Json) -> str:
     """The digest by the contract's words, independent of the service's code."""
-    lines = [f"{m['person_id']}\t{m['state']}\t{m.get('check_in_id', '')}\n".encode() for m in status["members"]]
+    lines = [
+        f"{m['person_id']}\t{m['state']}\t{m.get('check_in_id', '')}\n".encode() for m in status["members"]
+    ]
     return "sha256:" + hashlib.sha256(b"".join(sorted(lines))).hexdigest()
 
 
