@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import cache
 
 import chinese_calendar
 
@@ -14,8 +15,11 @@ _REVISION = 1
 _OMITTED_WORKDAYS = frozenset({date(2005, 12, 31)})
 
 
+@cache
 def published_calendar() -> Calendar:
     """The rest days of every year that the installed package knows (2004 to 2026 in its version 1.11).
+
+    Asking the package for each of its 8,400 days takes a third of a second, once a process.
 
     >>> calendar = published_calendar()
     >>> saturday, monday = date(2024, 10, 12), date(2024, 10, 7)
