@@ -63,6 +63,7 @@ async def _register(
     if registration.approved_at > now + CLOCK_TOLERANCE:
         raise invalid("/approved_at", "approved_at_in_future")
     await _check_rectified(connection, registration)
+    await tasks.hold_persons(connection, [member["person_id"] for member in registration.roster])
     if not await tasks.insert_row(connection, "task", _task_row(registration, calendar)):
         # somebody else was quicker with this task_id, or with this round of the case
         if await _is_known(connection, registration):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from aiohttp import web
@@ -25,8 +25,14 @@ _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 async def read_json(request: web.Request) -> Any:
     """The parsed JSON body. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
     require_content_type(request, "application/json")
-    body = b"".join([chunk async for chunk in receive(request, JSON_LIMIT)])
-    return parse_json(body)
+    return parse_json(await read_bytes(request, JSON_LIMIT))
+
+
+async def read_bytes(request: web.Request, limit: int) -> bytes:
+    """The whole body. Raises `Refusal` as `receive` does."""
+    body = bytearray()
+    await receive(request, limit, body.extend)
+    return bytes(body)
 
 
 def require_content_type(request: web.Request, expected: str) -> None:
@@ -34,8 +40,8 @@ def require_content_type(request: web.Request, expected: str) -> None:
         raise Refusal("unsupported_media_type", expected=expected)
 
 
-async def receive(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """The body in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
+async def receive(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
+    """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refusal("unsupported_media_type", expected="identity")
     if (request.content_length or 0) > limit:
@@ -47,7 +53,7 @@ async def receive(request: web.Request, limit: int) -> AsyncIterator[bytes]:
                 received += len(chunk)
                 if received > limit:
                     raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
-                yield chunk
+                take(chunk)
     except TimeoutError as error:
         raise Refusal("too_slow") from error
     except web.RequestPayloadError as error:

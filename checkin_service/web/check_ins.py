@@ -16,7 +16,7 @@ from checkin_service.usecases.submit_check_in import Judge, submit_check_in
 from checkin_service.usecases.verdict import CheckIn, Device
 from checkin_service.web import schema
 from checkin_service.web.answers import Answer, instant_text
-from checkin_service.web.body import json_digest, parse_json, read_json, receive
+from checkin_service.web.body import json_digest, parse_json, read_bytes, read_json
 from checkin_service.web.context import Services, caller, language, services
 from checkin_service.web.form import FILE_LIMIT, Form, read_form
 from checkin_service.web.idempotency import idempotency_key, once
@@ -51,7 +51,7 @@ async def burst(request: web.Request) -> web.Response:
         raise Refusal("not_found")
     if request.content_type not in {"image/jpeg", "image/png"}:
         raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
-    frame = b"".join([chunk async for chunk in receive(request, FILE_LIMIT)])
+    frame = await read_bytes(request, FILE_LIMIT)
 
     async def work() -> Answer:
         async with services(request).database.connection() as connection:

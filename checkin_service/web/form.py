@@ -57,9 +57,12 @@ async def _read_parts(request: web.Request, files: int) -> list[tuple[str, bytes
         with PushMultipartParser(
             boundary, max_segment_count=PARTS_LIMIT, max_segment_size=FILE_LIMIT + 1, strict=True
         ) as parser:
-            async for chunk in receive(request, files * FILE_LIMIT + MEGABYTE):
+
+            def take(chunk: bytes) -> None:
                 for event in parser.parse(chunk):
                     _collect(parts, event)
+
+            await receive(request, files * FILE_LIMIT + MEGABYTE, take)
     except MultipartError as error:
         raise Refusal("malformed") from error
     return [(name, bytes(content)) for name, content in parts]

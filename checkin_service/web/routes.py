@@ -52,7 +52,11 @@ ROUTES = (
 
 def add_routes(app: web.Application) -> None:
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _guarded(route) if route.scopes else route.handler)
+        handler = _guarded(route) if route.scopes else route.handler
+        # what can be got can also be asked for without its body
+        methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+        for method in methods:
+            app.router.add_route(method, route.path, handler)
 
 
 def _guarded(route: Route) -> Handler:

@@ -127,12 +127,19 @@ async def insert_row(connection: Connection, table: str, row: dict[str, Any]) ->
     return await connection.fetchval(query, *row.values()) or False
 
 
-async def add_members(connection: Connection, task_id: str, members: Sequence[dict[str, Any]]) -> None:
-    """The roster, and a person row for everyone who has none yet (in one order, so that two never deadlock)."""
+async def hold_persons(connection: Connection, person_ids: Sequence[str]) -> None:
+    """A row for everyone who has none yet, and all of them locked against an enrolment that would not see the task
+    being registered. In one order, so that two never deadlock."""
     await connection.execute(
-        "INSERT INTO person (person_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING",
-        sorted(member["person_id"] for member in members),
+        "INSERT INTO person (person_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(person_ids)
     )
+    await connection.execute(
+        "SELECT FROM person WHERE person_id = ANY($1::text[]) ORDER BY person_id FOR SHARE", person_ids
+    )
+
+
+async def add_members(connection: Connection, task_id: str, members: Sequence[dict[str, Any]]) -> None:
+    """The roster; its persons are held."""
     await connection.executemany(
         """
         INSERT INTO member (task_id, person_id, position, name, categories, technical_lead)
