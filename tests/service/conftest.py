@@ -1,4 +1,4 @@
-"""Real stores for the whole run, and a database of its own for every test."""
+"""Real stores for the whole run, and a database of its own for every test or, where that says, every module."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres.migrate import migrate
@@ -25,6 +26,31 @@ def stores() -> Iterator[EmbeddedStores]:
 @pytest.fixture
 async def database_url(stores: EmbeddedStores) -> str:
     """An empty database at this version's schema."""
+    return await _new_database(stores)
+
+
+@pytest.fixture
+async def stage(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A running service whose engine gives fixed answers."""
+    assert stores.redis_url is not None
+    async with running_service(database_url, stores.redis_url, tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_stage(
+    stores: EmbeddedStores, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """One service for a whole module marked `asyncio(loop_scope="module")`: for many small tests with own ids."""
+    assert stores.redis_url is not None
+    url, data_dir = await _new_database(stores), tmp_path_factory.mktemp("shared")
+    async with running_service(
+        url, stores.redis_url, data_dir, CHECKIN_PERSON_REQUESTS_PER_MINUTE="1000000"
+    ) as running:
+        yield running
+
+
+async def _new_database(stores: EmbeddedStores) -> str:
     assert stores.database_url is not None
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(stores.database_url)
@@ -35,14 +61,6 @@ async def database_url(stores: EmbeddedStores) -> str:
     finally:
         await connection.close()
     return database_named(stores.database_url, name)
-
-
-@pytest.fixture
-async def stage(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A running service whose engine gives fixed answers."""
-    assert stores.redis_url is not None
-    async with running_service(database_url, stores.redis_url, tmp_path) as running:
-        yield running
 
 
 def database_named(url: str, name: str) -> str:
