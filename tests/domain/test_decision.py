@@ -1,0 +1,137 @@
+"""The rules of a check-in over every combination of what they look at, against the contract's stages."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from math import nan, nextafter
+
+import pytest
+
+from checkin_service.domain.decision import (
+    Case,
+    Decision,
+    FaceEvidence,
+    OperatingPoint,
+    Outcome,
+    Policy,
+    decide,
+    decide_admission,
+)
+from checkin_service.domain.reasons import Reason
+
+THRESHOLD = 0.55
+POLICY = Policy(attempts_per_day=10, operating_point=OperatingPoint("test", "model", THRESHOLD))
+OPENS_AT = datetime(2026, 3, 2, 2, tzinfo=UTC)
+CLOSES_AT = datetime(2026, 4, 2, 16, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a submission arrived, of what kind of window, and what the window says of it."""
+
+    received_at: datetime
+    reasons: list[str]
+    provisional: bool = False
+    abandoned: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A located position with the reasons that the contract gives it."""
+
+    zone: str
+    given: int
+    usable: int
+    implausible: int
+    frame_suspect: bool
+    reasons: tuple[str, ...]
+
+
+MOMENTS = [
+    Moment(OPENS_AT - MICROSECOND, ["window_not_open"]),
+    Moment(OPENS_AT, []),
+    Moment(CLOSES_AT - MICROSECOND, []),
+    Moment(CLOSES_AT, ["window_closed"]),
+    Moment(OPENS_AT, ["window_closed"], abandoned=True),
+    Moment(OPENS_AT - MICROSECOND, ["window_not_open"], provisional=True),
+    Moment(CLOSES_AT - MICROSECOND, [], provisional=True),
+    Moment(CLOSES_AT, [], provisional=True, held=True),
+    Moment(CLOSES_AT + timedelta(days=9), [], provisional=True, held=True),
+    Moment(CLOSES_AT - MICROSECOND, ["window_closed"], provisional=True, abandoned=True),
+]
+POSITIONS = [
+    Seen("inside", 1, 1, 0, False, ()),
+    Seen("inside", 3, 1, 1, False, ()),
+    Seen("unusable", 0, 0, 0, False, ("position_missing",)),
+    Seen("unusable", 2, 0, 2, False, ("position_implausible",)),
+    Seen("unusable", 2, 0, 1, False, ("position_implausible", "position_uncertain")),
+    Seen("unusable", 2, 0, 0, False, ("position_uncertain",)),
+    Seen("unusable", 2, 2, 0, False, ("position_uncertain",)),
+    Seen("possible", 1, 1, 0, False, ("position_uncertain",)),
+    Seen("outside", 1, 1, 0, False, ("outside_geofence",)),
+    Seen("outside", 1, 1, 0, True, ("outside_geofence", "position_frame_suspect")),
+]
+# None: not analysed yet
+FACES: list[tuple[FaceEvidence | None, list[str]]] = [
+    (None, []),
+    (FaceEvidence(0, (), None), ["no_face"]),
+    (FaceEvidence(2, (), None), ["multiple_faces"]),
+    (FaceEvidence(1, ("too_dark", "blurred"), None), ["poor_quality"]),
+    (FaceEvidence(1, (), None), ["non_match"]),
+    (FaceEvidence(1, (), nan), ["non_match"]),
+    (FaceEvidence(1, (), nextafter(THRESHOLD, 0)), ["non_match"]),
+    (FaceEvidence(1, (), THRESHOLD), []),
+    (FaceEvidence(1, (), 1.0), []),
+]
+COUNTED = {"outside_geofence", "non_match", "presentation_attack", "duplicate_photo"}
+
+
+def case_of(moment: Moment, voided: bool, counted_today: int, enrolled: bool) -> Case:
+    return Case(
+        moment.received_at,
+        voided,
+        OPENS_AT,
+        CLOSES_AT,
+        moment.provisional,
+        moment.abandoned,
+        counted_today,
+        enrolled,
+    )
+
+
+def first_failing(*stages: list[str]) -> list[str]:
+    return next((stage for stage in stages if stage), [])
+
+
+def test_the_first_failing_stage_gives_all_its_reasons_and_stops_the_later_ones() -> None:
+    for moment, voided, counted_today, position, enrolled, (face, face_reasons) in product(
+        MOMENTS, (False, True), (0, 9, 10, 11), POSITIONS, (True, False), FACES
+    ):
+        case = case_of(moment, voided, counted_today, enrolled)
+        reasons = first_failing(
+            (["task_not_open"] if voided else []) + moment.reasons,
+            ["too_many_attempts"] if counted_today >= 10 else [],
+            list(position.reasons),
+            [] if enrolled else ["not_enrolled"],
+            face_reasons,
+        )
+        passed = "review" if moment.held else "accepted"
+        decision = decide_admission(case, POLICY) or decide(case, position, face, POLICY)
+        if face is None and not reasons:
+            assert decision is None, case
+            continue
+        assert decision is not None, case
+        assert list(decision.reasons) == reasons, (case, position, face)
+        assert decision.outcome == ("rejected" if reasons else passed), (case, position, face)
+        assert decision.counted == bool(COUNTED & set(reasons)), (case, position, face)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_an_attempt_counts_only_for_what_the_person_could_have_done_better(reason: Reason) -> None:
+    assert Decision(Outcome.REJECTED, (reason,)).counted == (reason in COUNTED)
+
+
+def test_a_review_or_an_acceptance_without_reasons_counts_nothing() -> None:
+    assert not any(Decision(outcome).counted for outcome in Outcome)
