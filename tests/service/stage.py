@@ -1,9 +1,10 @@
 """A running service on real stores, with an engine of fixed answers, and short ways to call it."""
 
+import asyncio
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -152,12 +153,14 @@ class Stage:
         assert reply.status == 201, reply.body
         return str(reply.body["challenge_id"])
 
-    async def submit(self, person_id: str, fields: Json, selfie: bytes, key: str | None = None) -> Reply:
+    async def submit(
+        self, person_id: str, fields: Json, selfie: bytes, key: str | None = None, language: str = "zh-CN"
+    ) -> Reply:
         form = aiohttp.FormData()
         for name, value in fields.items():
             form.add_field(name, value if isinstance(value, str) else json.dumps(value))
         form.add_field("selfie", selfie, filename="selfie.jpg", content_type="image/jpeg")
-        headers = {"Idempotency-Key": key or uuid4().hex}
+        headers = {"Idempotency-Key": key or uuid4().hex, "Accept-Language": language}
         return await self.person(person_id, "POST", "/v1/check-ins", data=form, headers=headers)
 
     async def check_in(
@@ -215,6 +218,13 @@ def check_in_fields(
         "fixes": [fix],
     }
     return fields | changes
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits for something that another coroutine brings about; fails after ten seconds without it."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def members_digest(status: Json) -> str:
