@@ -33,7 +33,7 @@ from checkin_service.adapters.token_keys import (
 from checkin_service.app import DRAIN_S, Stores, make_app
 from checkin_service.settings import SETTINGS, SettingError, Settings, read_settings
 from checkin_service.usecases.sweep import sweep
-from face import EngineStartError
+from face import WorkerFailed
 
 # What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
 START_FAILURES = (
@@ -42,7 +42,7 @@ START_FAILURES = (
     DatabaseSetupError,
     KeyFileError,
     KeySetError,
-    EngineStartError,
+    WorkerFailed,
     asyncpg.PostgresError,
     OSError,
 )

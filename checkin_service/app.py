@@ -64,6 +64,7 @@ def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
         workers=settings.face_workers,
         queue_limit=settings.face_queue,
         deadline_s=settings.face_deadline_s,
+        patience_s=settings.face_deadline_s,
     )
 
 

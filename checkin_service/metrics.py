@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from face import PoolStats
+
 
 class Metrics:
     """One registry a process; tests make as many as they like."""
@@ -33,7 +35,17 @@ class Metrics:
         )
         self.face_jobs = Gauge("checkin_face_queue_length", "Photographs waiting", registry=self.registry)
         self.face_workers = Gauge("checkin_face_workers_ready", "Face workers ready", registry=self.registry)
-        self.face_restarts = Gauge("checkin_face_worker_restarts", "Workers replaced", registry=self.registry)
+        self.face_failures = Gauge(
+            "checkin_face_worker_failures",
+            "Workers lost to a crash, a hang or memory",
+            registry=self.registry,
+        )
+
+    def observe_faces(self, stats: PoolStats) -> None:
+        """The face workers as they are now, for the scrape that is about to read them."""
+        self.face_jobs.set(stats.waiting)
+        self.face_workers.set(stats.ready)
+        self.face_failures.set(stats.failures)
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from face import Analysis
+from face import Analysis, PoolStats
 
 
 class FaceEngine(Protocol):
@@ -13,9 +13,15 @@ class FaceEngine(Protocol):
         """The model whose score decides."""
         ...
 
+    @property
+    def stats(self) -> PoolStats:
+        """Workers and queue as they are now."""
+        ...
+
     async def analyse(self, photo: bytes) -> Analysis:
         """Faces, quality and templates of one photograph (JPEG or PNG).
 
-        Raises `face.ImageError` for a picture that can't be used, `face.PoolUnavailable` when no worker could.
+        Raises `face.ImageError` for a picture that can't be used; `PoolFull`, `PoolTimeout` or `WorkerFailed`
+        when no worker could.
         """
         ...

@@ -122,7 +122,11 @@ SETTINGS: Mapping[str, Setting] = {
         "CHECKIN_FACE_QUEUE", "32", _positive, "Photographs that may wait for a face worker before 503"
     ),
     "face_deadline_s": Setting(
-        "CHECKIN_FACE_DEADLINE_S", "20", _number(0.1, 25), "Seconds one photograph may take, waiting and judging each"
+        "CHECKIN_FACE_DEADLINE_S",
+        "10",
+        # twice this stays below the lease of a receipt, see adapters/postgres/check_ins.py
+        _number(0.1, 12),
+        "Seconds one photograph may wait for a worker, and may take there",
     ),
     "database_connections": Setting(
         "CHECKIN_DATABASE_CONNECTIONS", "10", _positive, "Largest size of the connection pool"

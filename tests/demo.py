@@ -6,20 +6,15 @@ followed by what the main platform sees.
 
 import asyncio
 import json
-import os
-import signal
 import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 
 from tests import portraits
+from tests.service.own_process import OwnProcess, served
 
 Json = dict[str, Any]
 OFFICE, ELSEWHERE = (114.0600, 22.5440), (114.0700, 22.5500)
@@ -27,7 +22,13 @@ ADDRESS = "深圳市福田区福中三路1号"
 FENCE = {
     "type": "Polygon",
     "coordinates": [
-        [[114.0590, 22.5430], [114.0610, 22.5430], [114.0610, 22.5450], [114.0590, 22.5450], [114.0590, 22.5430]]
+        [
+            [114.0590, 22.5430],
+            [114.0610, 22.5430],
+            [114.0610, 22.5450],
+            [114.0590, 22.5450],
+            [114.0590, 22.5430],
+        ]
     ],
 }
 LEAD, ENGINEER = "p-hopper", "p-collins"
@@ -36,8 +37,8 @@ LEAD, ENGINEER = "p-hopper", "p-collins"
 class Story:
     """Calls the API as platform and as persons, and tells what happened."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
-        self._session, self._base = session, base
+    def __init__(self, session: aiohttp.ClientSession, own: OwnProcess) -> None:
+        self._session, self._own = session, own
         self._tokens: dict[tuple[str, str], str] = {}
         self.failures: list[str] = []
 
@@ -46,16 +47,20 @@ class Story:
     async def call(self, method: str, path: str, sub: str, scope: str, **options: Any) -> Json:
         token = await self._token(sub, scope)
         headers = {"Authorization": f"Bearer {token}", "Accept-Language": "en", **options.pop("headers", {})}
-        async with self._session.request(method, self._base + path, headers=headers, **options) as answer:
+        async with self._session.request(method, self._own.base + path, headers=headers, **options) as answer:
             body: Json = await answer.json()
             if answer.status >= 400:
-                raise SystemExit(f"{method} {path} answered {answer.status}: {json.dumps(body, ensure_ascii=False)}")
+                raise SystemExit(
+                    f"{method} {path} answered {answer.status}: {json.dumps(body, ensure_ascii=False)}"
+                )
             return body
 
     async def _token(self, sub: str, scope: str) -> str:
         if (sub, scope) not in self._tokens:
             command = (sys.executable, "-m", "checkin_service", "token", "--sub", sub, "--scope", scope)
-            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, env=self._own.environment
+            )
             output, _ = await process.communicate()
             self._tokens[sub, scope] = output.decode().strip()
         return self._tokens[sub, scope]
@@ -74,7 +79,12 @@ class Story:
             "approved_at": approved_at.isoformat(),
             "place": {"registered_address": ADDRESS, "frame": "wgs84", "fence": FENCE, "buffer_m": 100},
             "roster": [
-                {"person_id": person_id, "name": "某*", "categories": ["registered"], "technical_lead": not index}
+                {
+                    "person_id": person_id,
+                    "name": "某*",
+                    "categories": ["registered"],
+                    "technical_lead": not index,
+                }
                 for index, person_id in enumerate(person_ids)
             ],
         }
@@ -106,7 +116,10 @@ class Story:
     def _judge(self, what: str, expected: str, answer: Json) -> None:
         got = ", ".join(reason["code"] for reason in answer["reasons"]) or answer["outcome"]
         as_expected = got == expected
-        say(f"{'ok' if as_expected else 'UNEXPECTED'}  {what}: {answer['outcome']}", got if answer["reasons"] else "")
+        say(
+            f"{'ok' if as_expected else 'UNEXPECTED'}  {what}: {answer['outcome']}",
+            got if answer["reasons"] else "",
+        )
         for reason in answer["reasons"]:
             print(f"      “{reason['message']} {reason['advice']}”")
         if not as_expected:
@@ -126,10 +139,10 @@ class Story:
             print(f"      {change['seq']:>3}  {change['task_id']:<12} rev {change['rev']}  {change['type']}")
 
 
-async def tell(base: str) -> int:
+async def tell(own: OwnProcess) -> int:
     """Plays the story; the number of steps that did not end as they must."""
     async with aiohttp.ClientSession() as session:
-        story = Story(session, base)
+        story = Story(session, own)
         now = datetime.now(UTC)
         await story.register("demo-open", now - timedelta(days=1), LEAD, ENGINEER)
         await story.register("demo-over", now - timedelta(days=75), LEAD)
@@ -179,44 +192,11 @@ def say(text: str, emphasis: str = "") -> None:
     print(f"\n▸ {text}{bold}", flush=True)
 
 
-@asynccontextmanager
-async def own_service(folder: Path) -> AsyncIterator[str]:
-    """Starts `serve` on embedded stores and a free port; yields its address."""
-    os.environ |= {"CHECKIN_DATA_DIR": str(folder / "data"), "CHECKIN_PORT": "0"}
-    for configured in ("DATABASE_URL", "REDIS_URL", "CHECKIN_JWKS"):
-        os.environ.pop(configured, None)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "checkin_service",
-        "serve",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=(folder / "service.log").open("w"),
-    )
-    try:
-        yield await _address(process, folder)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        before, found, address = line.decode().strip().partition("listens on ")
-        if found:
-            return address
-    raise SystemExit("the service did not start:\n" + (folder / "service.log").read_text())
-
-
-async def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="checkin-demo-") as folder:
-        Path(folder).chmod(0o711)
-        print("Starting a service of its own …", flush=True)
-        async with own_service(Path(folder)) as base:
-            return await tell(base)
+def main() -> int:
+    print("Starting a service of its own …", flush=True)
+    with served() as own:
+        return asyncio.run(tell(own))
 
 
 if __name__ == "__main__":
-    sys.exit(min(asyncio.run(main()), 1))
+    sys.exit(min(main(), 1))

@@ -23,7 +23,8 @@ _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 async def read_json(request: web.Request) -> Any:
-    """The parsed JSON body. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
+    """The parsed JSON body. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow,
+    malformed."""
     require_content_type(request, "application/json")
     return parse_json(await read_bytes(request, JSON_LIMIT))
 
@@ -41,7 +42,8 @@ def require_content_type(request: web.Request, expected: str) -> None:
 
 
 async def receive(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
-    """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed."""
+    """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow,
+    malformed."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refusal("unsupported_media_type", expected="identity")
     if (request.content_length or 0) > limit:

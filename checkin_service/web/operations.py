@@ -32,6 +32,7 @@ async def readyz(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     wired = services(request)
     wired.metrics.observe_faces(wired.faces.stats)
+    wired.metrics.observe_faces(wired.faces.stats)
     return web.Response(
         body=wired.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
     )
@@ -57,4 +58,5 @@ async def _database(wired: Services) -> str:
 
 
 def _face_workers(wired: Services) -> str:
-    return "ok" if wired.faces.stats.ready else "no worker is ready"
+    stats = wired.faces.stats
+    return "ok" if stats.ready else stats.start_fault or "no worker is ready"

@@ -16,10 +16,16 @@ from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import REQUEST_ID, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
 from checkin_service.web.messages import Language, fault_text, problem_text
-from face import PoolUnavailable
+from face import PoolFull, PoolTimeout, WorkerFailed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-OUR_FAILURES = (*DATABASE_FAILURES, KeySetError, PoolUnavailable)
+OUR_FAILURES: tuple[type[BaseException], ...] = (
+    *DATABASE_FAILURES,
+    KeySetError,
+    PoolFull,
+    PoolTimeout,
+    WorkerFailed,
+)
 
 ERROR_CODES = {str(code): code for code in ErrorCode}
 

@@ -6,12 +6,11 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 
-from face import DLIB_RESNET_MODEL, Analysis, FaceBox, ImageUnreadable, Quality
+from face import DLIB_RESNET_MODEL, Analysis, FaceBox, ImageUnreadable, PoolStats, Quality
 
 MODEL = DLIB_RESNET_MODEL  # comparison knows real models only
 GOOD = Quality(eye_distance_px=80, luminance=120, sharpness=0.4, turned=0, outside_share=0)
@@ -25,7 +24,7 @@ class FixedEngine:
     """
 
     model_id = MODEL
-    stats = SimpleNamespace(ready=1)
+    stats = PoolStats(ready=1, busy=0, starting=0, waiting=0, jobs=0, failures=0, recycled=0, start_fault=None)
 
     def __init__(self) -> None:
         self.analysed: list[str] = []

@@ -193,7 +193,8 @@ class Stage:
     async def sql(self, query: str, *values: Any) -> list[Any]:
         connection = await asyncpg.connect(self.database_url)
         try:
-            return await connection.fetch(query, *values)
+            rows: list[Any] = await connection.fetch(query, *values)
+            return rows
         finally:
             await connection.close()
 
