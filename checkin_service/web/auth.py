@@ -54,10 +54,17 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any] | None:
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
-    if not 0 < claims["exp"] - claims["iat"] <= MAX_LIFETIME_S:
+    if not 0 < _seconds(claims["exp"]) - _seconds(claims["iat"]) <= MAX_LIFETIME_S:
         raise ValueError("the token lives too long")
     iss, sub, scope = (_word(claims[name]) for name in ("iss", "sub", "scope"))
     return Caller(iss, sub, frozenset(scope.split()))
+
+
+def _seconds(claim: object) -> float:
+    """Seconds since 1970 as a number: PyJWT takes text with digits as well."""
+    if isinstance(claim, int | float):
+        return claim
+    raise ValueError("a claim is not a time")
 
 
 def _word(claim: object) -> str:
