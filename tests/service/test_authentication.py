@@ -76,6 +76,12 @@ async def test_nothing_is_told_without_a_token(shared_stage: Stage, method: str,
     assert reply.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize("path", [path for method, path in ALLOWED if method == "GET"])
+async def test_asking_without_a_body_needs_the_same_token(shared_stage: Stage, path: str) -> None:
+    async with shared_stage.client.head(_filled(path)) as response:
+        assert response.status == 401
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.yaml"])
 async def test_operations_need_no_token(shared_stage: Stage, path: str) -> None:
     assert (await _ask(shared_stage, path=path)).status == 200
@@ -94,7 +100,17 @@ async def test_the_scheme_is_read_in_any_case(shared_stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer ", "Bearer  ", "Basic cDp4", "Bearer x", "Bearer a.b.c", "Bearer ..", "Bearer é.é.é"],
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer  ",
+        "Basic cDp4",
+        "Bearer x",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "Bearer é.é.é",
+    ],
 )
 async def test_what_is_no_token_is_refused(shared_stage: Stage, header: str) -> None:
     await _assert_refused(shared_stage, header)
@@ -102,13 +118,6 @@ async def test_what_is_no_token_is_refused(shared_stage: Stage, header: str) -> 
 
 async def test_a_good_token_under_another_scheme_is_refused(shared_stage: Stage) -> None:
     await _assert_refused(shared_stage, f"Token {shared_stage.token('p-1', 'checkin')}")
-
-
-async def test_a_token_beyond_every_size_is_refused(shared_stage: Stage) -> None:
-    claims = _claims() | {"padding": "x" * 6400}
-    header = f"Bearer {_sign(shared_stage, claims)}"
-    assert len(header) > 8 * 1024
-    await _assert_refused(shared_stage, header)
 
 
 # --- Claims ---
@@ -200,11 +209,12 @@ def _public(stage: Stage, encoding: Encoding, form: PublicFormat) -> bytes:
 
 def _rs256(stage: Stage) -> str:
     key = rsa.generate_private_key(65537, 2048)
-    return jwt.encode(_claims(), key, "RS256", headers=_header(stage))
+    return jwt.encode(_claims(), key, "RS256", headers={"kid": _kid_of(stage)})
 
 
 def _es384(stage: Stage) -> str:
-    return jwt.encode(_claims(), ec.generate_private_key(ec.SECP384R1()), "ES384", headers=_header(stage))
+    key = ec.generate_private_key(ec.SECP384R1())
+    return jwt.encode(_claims(), key, "ES384", headers={"kid": _kid_of(stage)})
 
 
 def _foreign(stage: Stage, **header: Any) -> str:
@@ -383,7 +393,9 @@ async def _ask(
     headers = {"Authorization": authorization} if authorization is not None else {}
     async with stage.client.request(method, path, headers=headers) as response:
         is_json = "json" in response.content_type
-        return Reply(response.status, await response.json(content_type=None) if is_json else None, response.headers)
+        return Reply(
+            response.status, await response.json(content_type=None) if is_json else None, response.headers
+        )
 
 
 async def _assert_refused(stage: Stage, authorization: str) -> None:
