@@ -177,7 +177,8 @@ def _print_banner(settings: Settings, runner: web.AppRunner) -> None:
     print(f"\nThe check-in service listens on {address}", flush=True)
     if settings.jwks:
         return
-    command = f"{sys.executable} -m checkin_service token"
+    here, python = Path.cwd(), Path(sys.executable)
+    command = f"{python.relative_to(here) if python.is_relative_to(here) else python} -m checkin_service token"
     print(
         f"""
 Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another terminal:

@@ -273,8 +273,8 @@ async def feed(bench: Bench, tasks: int) -> dict[str, float]:
 async def grow(connection: asyncpg.Connection, tasks: int) -> None:
     """Copies of a real task, each with its registration in the feed, up to so many tasks."""
     copied = (
-        "case_id, round, flow, rectifies, uscc, enterprise_name, requirement, registration_digest, opens_at, closes_at, "
-        "window_basis, start_day, nominal_day, last_day, rolled_over, provisional, calendar_version, rev"
+        "case_id, round, flow, rectifies, uscc, enterprise_name, requirement, registration_digest, "
+        "opens_at, closes_at, window_basis, start_day, nominal_day, last_day, rolled_over, provisional, calendar_version, rev"
     )
     source = copied.replace("case_id", "'copy-' || n").replace(" rev", " 1")
     await connection.execute(
