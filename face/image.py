@@ -1,0 +1,83 @@
+"""From the bytes of a photograph to upright RGB pixels, in bounded memory.
+
+Pillow is given only the parts of the file that make up the pixels (:attr:`Header.needed`): its readers of
+comments, colour profiles, EXIF and multi-picture files then have nothing to read.
+"""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from face.header import check_header
+from face.image_errors import ImageUnreadable
+from face.picture import LIMITS, Header, ImageLimits, Pixels
+
+# A face is compared at 150 pixels, so nothing is gained from more than this on the shorter side.
+_SHORT_SIDE_PX = 1080
+_STRIP_ROWS = 128
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(data: bytes, limits: ImageLimits = LIMITS) -> Pixels:
+    """The upright pixels of a JPEG or PNG; a large one is scaled down to 1080-2159 pixels on its shorter side.
+
+    EXIF's orientation is followed, alpha is laid onto white (what a person would see), 16-bit grey keeps its
+    upper byte. Raises what :func:`check_header` raises, and ``ImageUnreadable`` (``damaged``) for pixels that
+    cannot be decoded.
+    """
+    header = check_header(data, limits)
+    try:
+        picture = _rgb(_load(data, header))
+    except MemoryError:
+        raise
+    except Exception as fault:
+        # Pillow raises a dozen unrelated kinds on damaged data; whatever it is, the picture is not usable.
+        raise ImageUnreadable(
+            "damaged", "The photograph is damaged and cannot be read. Take it again and send it."
+        ) from fault
+    return np.ascontiguousarray(_upright(picture, header.orientation))
+
+
+def _load(data: bytes, header: Header) -> Image.Image:
+    pixels_only = b"".join(data[start:end] for start, end in header.needed)
+    picture = Image.open(BytesIO(pixels_only), formats=(header.format,))
+    if picture.size != (header.width, header.height):
+        raise ValueError("Pillow and the header disagree about the size")
+    factor = max(1, min(picture.size) // _SHORT_SIDE_PX)
+    if header.format == "JPEG":
+        picture.draft(picture.mode, (header.width // factor, header.height // factor))
+    picture.load()
+    return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    factor = max(1, min(picture.size) // _SHORT_SIDE_PX)
+    width, height = picture.size
+    shown = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, _STRIP_ROWS * factor):  # in strips: a 12-megapixel copy is 48 MB
+        strip = picture.crop((0, top, width, min(height, top + _STRIP_ROWS * factor)))
+        shown.paste(_on_white(strip).reduce(factor), (0, top // factor))
+    return shown
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips to 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    shown = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
