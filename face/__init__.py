@@ -1,0 +1,41 @@
+"""Faces in photographs: decode, find, measure, describe, compare. Knows nothing of persons or tasks.
+
+What needs dlib or Pillow runs in worker processes (:class:`WorkerPool`) and is not imported here.
+"""
+
+from face.analysis import Analysis, Engine, FaceBox
+from face.comparison import DLIB_RESNET_MODEL, ModelMismatch, Score, Templates, best_score, compare
+from face.header import check_header
+from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
+from face.picture import Header, ImageLimits
+from face.pool import DLIB_FACTORY, PoolFull, PoolStats, PoolTimeout, WorkerPool
+from face.quality import Quality, QualityFault, QualityThresholds, quality_faults
+from face.worker_process import WorkerFailed
+
+__all__ = [
+    "DLIB_FACTORY",
+    "DLIB_RESNET_MODEL",
+    "Analysis",
+    "Engine",
+    "FaceBox",
+    "Header",
+    "ImageError",
+    "ImageLimits",
+    "ImageUnreadable",
+    "ModelMismatch",
+    "PoolFull",
+    "PoolStats",
+    "PoolTimeout",
+    "Quality",
+    "QualityFault",
+    "QualityThresholds",
+    "Score",
+    "Templates",
+    "UnsupportedMediaType",
+    "WorkerFailed",
+    "WorkerPool",
+    "best_score",
+    "check_header",
+    "compare",
+    "quality_faults",
+]

@@ -1,0 +1,304 @@
+"""A pool of worker processes for asyncio, under uvloop as well.
+
+One photograph at a time goes to a worker. A crash, a hang or exhausted memory costs that one photograph: the
+worker is killed, a spare takes its place at once and a new one is started. (``concurrent.futures`` loses every
+job in flight when one process dies, and stays broken.)
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from face.analysis import Analysis, analysis_from_json
+from face.image_errors import ImageError, ImageUnreadable, error_from_json
+from face.worker_process import WorkerFailed, WorkerProcess
+
+DLIB_FACTORY = "face.engine:dlib_engine"
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 30.0
+_MOST_QUARANTINED = 1024
+
+
+class PoolFull(Exception):
+    """Too many photographs are waiting already; nothing was done with this one."""
+
+
+class PoolTimeout(Exception):
+    """The photograph waited too long for a worker, or its analysis took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What the pool is doing. ``failures`` are workers lost to a crash, a hang or memory, ``start_fault`` why
+    the latest attempt to start one failed (None once one succeeded)."""
+
+    ready: int
+    busy: int
+    starting: int
+    waiting: int
+    jobs: int
+    failures: int
+    recycled: int
+    start_fault: str | None
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    photo: bytes
+    digest: bytes
+    answer: asyncio.Future[Analysis]
+    patience: asyncio.TimerHandle | None = field(default=None)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+    def succeed(self, analysis: Analysis) -> None:
+        if not self.answer.done():
+            self.answer.set_result(analysis)
+
+
+class WorkerPool:
+    """``async with WorkerPool() as pool: analysis = await pool.analyse(photo)``.
+
+    ``workers`` photographs are analysed at once, on ``workers + spares`` warm processes; ``queue_limit`` more
+    may wait, each for ``patience_s`` at most. ``deadline_s`` counts from the start in the worker. A worker may
+    grow by ``headroom_bytes`` over its warm size and is replaced after ``recycle_after`` photographs.
+    """
+
+    def __init__(
+        self,
+        factory: str = DLIB_FACTORY,
+        *,
+        workers: int = 2,
+        spares: int = 1,
+        queue_limit: int = 32,
+        deadline_s: float = 10.0,
+        patience_s: float = 10.0,
+        recycle_after: int = 10_000,
+        headroom_bytes: int = 400_000_000,
+        start_limit_s: float = 60.0,
+    ) -> None:
+        self._factory = factory
+        self._workers = workers
+        self._spares = spares
+        self._queue_limit = queue_limit
+        self._deadline_s = deadline_s
+        self._patience_s = patience_s
+        self._recycle_after = recycle_after
+        self._headroom_bytes = headroom_bytes
+        self._start_limit_s = start_limit_s
+        self._crew: set[WorkerProcess] = set()
+        self._idle: list[WorkerProcess] = []
+        self._waiting: deque[_Job] = deque()
+        self._quarantine = _Quarantine()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._busy = self._starting = self._jobs = self._failures = self._recycled = 0
+        self._start_fault: str | None = None
+        self.model_id = ""
+
+    async def __aenter__(self) -> Self:
+        """Start one worker, and the others behind it. Raises :class:`WorkerFailed` with the first one's
+        reason, so that damaged weights stop the service instead of starting workers for ever."""
+        first = await self._start_worker()
+        self.model_id = first.model_id
+        self._join(first)
+        for _ in range(self._workers + self._spares - 1):
+            self._hire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every worker at once; whoever still waits gets :class:`WorkerFailed`."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in self._waiting:
+            job.fail(WorkerFailed("the pool is closed"))
+        await asyncio.gather(*(worker.end() for worker in self._crew))
+        self._crew.clear()
+        self._idle.clear()
+
+    @property
+    def stats(self) -> PoolStats:
+        return PoolStats(
+            ready=len(self._crew),
+            busy=self._busy,
+            starting=self._starting,
+            waiting=len(self._waiting),
+            jobs=self._jobs,
+            failures=self._failures,
+            recycled=self._recycled,
+            start_fault=self._start_fault,
+        )
+
+    async def analyse(self, photo: bytes) -> Analysis:
+        """What the engine says about a JPEG or PNG.
+
+        Raises ``ImageError`` for a picture that cannot be read (one that cost two workers is not tried again),
+        :class:`PoolFull` at once, :class:`PoolTimeout`, or :class:`WorkerFailed`. A caller that is cancelled
+        frees its place in the queue; a photograph already in a worker is finished and its answer dropped.
+        """
+        digest = hashlib.sha256(photo).digest()
+        self._quarantine.check(digest)
+        job = _Job(photo, digest, asyncio.get_running_loop().create_future())
+        self._admit(job)
+        try:
+            return await job.answer
+        finally:
+            self._forget(job)
+
+    def _admit(self, job: _Job) -> None:
+        if self._closed:
+            raise WorkerFailed("the pool is closed")
+        if len(self._waiting) >= self._queue_limit and not self._has_room():
+            raise PoolFull(f"{self._queue_limit} photographs are waiting")
+        job.patience = asyncio.get_running_loop().call_later(self._patience_s, self._give_up, job)
+        self._waiting.append(job)
+        self._dispatch()
+
+    def _give_up(self, job: _Job) -> None:
+        job.fail(PoolTimeout(f"no worker was free for {self._patience_s:g} s"))
+        self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        assert job.patience is not None
+        job.patience.cancel()
+        if job in self._waiting:
+            self._waiting.remove(job)
+
+    def _has_room(self) -> bool:
+        return bool(self._idle) and self._busy < self._workers
+
+    def _dispatch(self) -> None:
+        while self._waiting and self._has_room():
+            worker = self._idle.pop()
+            if not worker.is_alive:
+                self._lose(worker)
+                continue
+            job = self._waiting.popleft()
+            self._forget(job)
+            self._busy += 1
+            self._run(self._serve(worker, job))
+
+    async def _serve(self, worker: WorkerProcess, job: _Job) -> None:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                reply = await worker.ask(job.photo)
+            job.succeed(_analysis(reply))
+        except ImageError as refusal:
+            job.fail(refusal)
+        except TimeoutError:
+            self._blame(worker, job, PoolTimeout(f"the analysis took longer than {self._deadline_s:g} s"))
+        except WorkerFailed as fault:
+            self._blame(worker, job, fault)
+        finally:
+            job.fail(WorkerFailed("the pool is closed"))  # nobody waits any more unless the pool cancelled us
+            self._busy -= 1
+            self._jobs += 1
+            self._release(worker)
+            self._dispatch()
+
+    def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
+        self._quarantine.blame(job.digest)
+        self._lose(worker)
+        job.fail(fault)
+
+    def _release(self, worker: WorkerProcess) -> None:
+        if worker not in self._crew:
+            return
+        if worker.jobs >= self._recycle_after and not self._starting:  # one at a time
+            self._recycled += 1
+            self._replace(worker)
+        else:
+            self._idle.append(worker)
+
+    def _lose(self, worker: WorkerProcess) -> None:
+        if worker in self._crew:
+            self._failures += 1
+            self._replace(worker)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        self._crew.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if not self._closed:
+            self._run(worker.end())
+            self._hire()
+
+    def _hire(self) -> None:
+        self._starting += 1
+        self._run(self._bring_in())
+
+    async def _bring_in(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while not (worker := await self._started_or_none()):
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        finally:
+            self._starting -= 1
+        self._join(worker)
+
+    async def _started_or_none(self) -> WorkerProcess | None:
+        try:
+            worker = await self._start_worker()
+        except (WorkerFailed, OSError) as fault:
+            self._start_fault = str(fault)
+            return None
+        self._start_fault = None
+        return worker
+
+    async def _start_worker(self) -> WorkerProcess:
+        return await WorkerProcess.start(self._factory, self._headroom_bytes, self._start_limit_s)
+
+    def _join(self, worker: WorkerProcess) -> None:
+        self._crew.add(worker)
+        self._idle.append(worker)
+        self._run(self._watch(worker))
+        self._dispatch()
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Notice the death of an idle worker; a busy one's is noticed by its job."""
+        await worker.exited()
+        if worker in self._idle:
+            self._lose(worker)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Quarantine:
+    """Photographs, by digest, that ended a worker; two are too many. The oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._deaths: dict[bytes, int] = {}
+
+    def blame(self, digest: bytes) -> None:
+        self._deaths[digest] = self._deaths.pop(digest, 0) + 1
+        if len(self._deaths) > _MOST_QUARANTINED:
+            del self._deaths[next(iter(self._deaths))]
+
+    def check(self, digest: bytes) -> None:
+        if self._deaths.get(digest, 0) >= 2:
+            raise ImageUnreadable("fatal", "This photograph cannot be analysed. Take another one.")
+
+
+def _analysis(reply: dict[str, Any]) -> Analysis:
+    """The answer in a reply. Raises the ``ImageError`` in it, and ``WorkerFailed`` for another shape."""
+    try:
+        if "refused" in reply:
+            raise error_from_json(reply["refused"])
+        return analysis_from_json(reply["analysis"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise WorkerFailed("the worker's reply has another shape than an answer's") from None

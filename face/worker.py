@@ -1,0 +1,102 @@
+"""One worker process: ``python -m face.worker FD FACTORY HEADROOM_BYTES``.
+
+It builds the engine that ``FACTORY`` ("module:function") makes, says that it is ready, and answers one
+photograph after another on the socket ``FD`` until that closes. A refused picture is an answer; any other
+fault ends the process, because what it left behind is unknown. Nothing is printed: a stack trace may hold
+parts of a picture.
+"""
+
+import ctypes
+import json
+import resource
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from face.analysis import Engine, analysis_to_json
+from face.frames import MOST_PHOTO_BYTES, PREFIX, body_length, frame
+from face.image_errors import ImageError, error_to_json
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+
+
+def main(channel: socket.socket, factory: str, headroom_bytes: int) -> None:
+    _depend_on_parent()
+    try:
+        engine = _built(factory)
+    except Exception as fault:  # noqa: BLE001 - whatever stops the engine is what the parent has to hear
+        _reply(channel, {"fault": f"{type(fault).__name__}: {fault}"})
+        return
+    _limit_memory(headroom_bytes)
+    _reply(channel, {"ready": engine.model_id})
+    with channel.makefile("rb") as photos:
+        _serve(channel, photos, engine)
+
+
+def _depend_on_parent() -> None:
+    """End with the parent, leave its Ctrl-C and SIGTERM to it (it drains), and write no core file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # A core pattern that pipes to a program ignores the limit, but not this.
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _limit_memory(headroom_bytes: int) -> None:
+    """Let the warm process grow by so much address space and no more.
+
+    The kernel refuses the allocation itself, at once and in whatever library it happens; watching the resident
+    size from outside would come too late for one large allocation.
+    """
+    if sys.platform != "linux":
+        return
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + headroom_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _built(factory: str) -> Engine:
+    module, _, function = factory.partition(":")
+    engine: Engine = getattr(import_module(module), function)()
+    return engine
+
+
+def _serve(channel: socket.socket, photos: BinaryIO, engine: Engine) -> None:
+    while prefix := photos.read(PREFIX.size):
+        photo = photos.read(body_length(prefix, MOST_PHOTO_BYTES))
+        try:
+            answer = _answer(engine, photo)
+        except Exception as fault:  # noqa: BLE001 - the kind only: the message may quote the picture
+            _reply(channel, {"fault": type(fault).__name__})
+            return
+        _reply(channel, answer)
+        _return_memory()
+
+
+def _answer(engine: Engine, photo: bytes) -> dict[str, Any]:
+    try:
+        return {"analysis": analysis_to_json(engine.analyse(photo))}
+    except ImageError as error:
+        return {"refused": error_to_json(error)}
+
+
+def _return_memory() -> None:
+    """Give freed memory back after each photograph: the heap would keep 50 MB of a large one for good."""
+    if sys.platform == "linux" and hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+def _reply(channel: socket.socket, reply: dict[str, Any]) -> None:
+    channel.sendall(frame(json.dumps(reply).encode()))
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as parent:
+        main(parent, sys.argv[2], int(sys.argv[3]))

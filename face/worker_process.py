@@ -1,0 +1,130 @@
+"""The pool's hold on one worker process."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from face.frames import MOST_REPLY_BYTES, PREFIX, body_length, frame, reply_from
+
+_ROOT = Path(__file__).resolve().parent.parent
+_KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+class WorkerFailed(Exception):
+    """A worker ended without an answer: it crashed, ran out of memory or could not start."""
+
+
+class WorkerProcess:
+    """A warm worker. One request at a time; ``jobs`` counts those it has answered."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self.jobs = 0
+        self.model_id = ""
+
+    @classmethod
+    async def start(cls, factory: str, headroom_bytes: int, start_limit_s: float) -> Self:
+        """A worker whose engine is built and warm. Raises :class:`WorkerFailed` with the worker's reason."""
+        worker = await cls._spawned(factory, headroom_bytes)
+        try:
+            async with asyncio.timeout(start_limit_s):
+                worker.model_id = _model_id(await worker._reply())
+        except TimeoutError:
+            await worker.end()
+            raise WorkerFailed(f"the worker was not ready after {start_limit_s:g} s") from None
+        except BaseException:
+            await worker.end()
+            raise
+        return worker
+
+    @classmethod
+    async def _spawned(cls, factory: str, headroom_bytes: int) -> Self:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-s", "-m", "face.worker"),
+                *(str(theirs.fileno()), factory, str(headroom_bytes)),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None and not self._reader.at_eof()
+
+    async def ask(self, photo: bytes) -> dict[str, Any]:
+        """The worker's reply. Raises :class:`WorkerFailed` when it ends or talks nonsense instead."""
+        with suppress(ConnectionError):  # the worker's end tells more when it is read
+            self._writer.write(frame(photo))
+            await self._writer.drain()
+        reply = await self._reply()
+        self.jobs += 1
+        return reply
+
+    async def _reply(self) -> dict[str, Any]:
+        try:
+            prefix = await self._reader.readexactly(PREFIX.size)
+            body = await self._reader.readexactly(body_length(prefix, MOST_REPLY_BYTES))
+            reply = reply_from(body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise WorkerFailed(f"the worker ended ({await self._cause_of_death()})") from None
+        except ValueError as fault:
+            raise WorkerFailed(f"the worker's reply is unusable: {fault}") from None
+        if "fault" in reply:
+            raise WorkerFailed(str(reply["fault"]))
+        return reply
+
+    async def _cause_of_death(self) -> str:
+        await self.end()
+        code = self._process.returncode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    async def exited(self) -> None:
+        await self._process.wait()
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._writer.close()
+
+    async def end(self) -> None:
+        """Kill it and wait until nothing of it is left."""
+        self.kill()
+        await self._process.wait()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+def _model_id(reply: dict[str, Any]) -> str:
+    if not isinstance(reply.get("ready"), str):
+        raise WorkerFailed("the worker did not say that it is ready")
+    return str(reply["ready"])
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the service's own: its variables name databases and keys."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return kept | _ONE_THREAD | {"PYTHONPATH": str(_ROOT)}
