@@ -74,7 +74,7 @@ async def write_verdict(
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
     await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
-    await _tell(connection, receipt.task_id, verdict.decision.outcome)
+    await _tell(connection, receipt, verdict.decision.outcome)
     return answer
 
 
@@ -100,19 +100,21 @@ async def write_repeat(
     return answer
 
 
-async def _tell(connection: Connection, task_id: str, outcome: Outcome) -> None:
+async def _tell(connection: Connection, receipt: Receipt, outcome: Outcome) -> None:
     """Revision and feed, for what the status shows: a refused attempt changes neither. Last, because it locks."""
     if outcome is Outcome.REJECTED:
         return
-    head = await tasks.read_head(connection, task_id)
+    if outcome is Outcome.REVIEW and await check_ins.in_review_before(connection, receipt.check_in_id):
+        return
+    head = await tasks.read_head(connection, receipt.task_id)
     if head is None:
         raise RuntimeError("a locked task is gone")
     accepted = outcome is Outcome.ACCEPTED
     await record_change(
-        connection, task_id, "member_accepted" if accepted else "member_in_review", head.read_at
+        connection, receipt.task_id, "member_accepted" if accepted else "member_in_review", head.read_at
     )
     if head.state is TaskState.COMPLETED:
-        await record_change(connection, task_id, "task_completed", head.read_at)
+        await record_change(connection, receipt.task_id, "task_completed", head.read_at)
 
 
 async def _task_and_attempts(

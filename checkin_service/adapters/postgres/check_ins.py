@@ -244,6 +244,18 @@ async def insert_acceptance(connection: Connection, attempt: Attempt) -> None:
     )
 
 
+async def in_review_before(connection: Connection, check_in_id: UUID) -> bool:
+    """Whether another attempt of the same member is in review already, so that this one shows nothing new."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM attempt a JOIN attempt other USING (task_id, person_id)
+                       WHERE a.check_in_id = $1 AND other.check_in_id <> $1 AND other.outcome = 'review')
+        """,
+        check_in_id,
+    )
+    return found
+
+
 async def delete_expired(connection: Connection) -> None:
     """Challenges a day past their expiry, and idempotency keys older than a day: nothing can use them any more."""
     await connection.execute("DELETE FROM challenge WHERE expires_at < checkin_now() - interval '1 day'")
