@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -177,6 +177,21 @@ class Stage:
         form = check_in_fields(task_id, challenge_id, at) | fields
         return await self.submit(person_id, form, selfie or photo_of(person_id, shot=1), key)
 
+    @asynccontextmanager
+    async def while_analysing(
+        self, submission: Coroutine[Any, Any, Reply]
+    ) -> AsyncIterator[asyncio.Task[Reply]]:
+        """Runs a submission up to the analysis of its face, which ends after the block."""
+        gate = self.engine.gate
+        gate.clear()
+        self.engine.analysed.clear()
+        submitted = asyncio.create_task(submission)
+        try:
+            await until(lambda: self.engine.analysed)
+            yield submitted
+        finally:
+            gate.set()
+
     async def status(self, task_id: str) -> Json:
         reply = await self.platform("GET", f"/v1/tasks/{task_id}")
         assert reply.status == 200, reply.body
@@ -224,7 +239,7 @@ def check_in_fields(
 async def until(condition: Callable[[], object]) -> None:
     """Waits for something that another coroutine brings about; fails after ten seconds without it."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  the condition is anything at all
             await asyncio.sleep(0.005)
 
 
@@ -244,6 +259,7 @@ async def running_service(
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
     faces = engine or FixedEngine()
     stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
-    app = make_app(settings, stores, lambda _: faces.running())
-    async with TestClient(TestServer(app)) as client:
+    server = TestServer(make_app(settings, stores, lambda _: faces.running()))
+    await server.start_server(auto_decompress=False)  # as `serve` does
+    async with TestClient(server) as client:
         yield Stage(client, settings, database_url, faces)
