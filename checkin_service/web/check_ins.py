@@ -46,8 +46,8 @@ async def challenge(request: web.Request) -> web.Response:
 
 async def burst(request: web.Request) -> web.Response:
     """Takes one frame of a burst ahead of the check-in. Without liveness nothing looks at it, so nothing is kept."""
-    challenge_id, number = _uuid(request.match_info["challenge_id"]), request.match_info["n"]
-    if not number.isascii() or not number.isdigit() or int(number[:3]) >= MAX_BURST:
+    challenge_id, number = _uuid(request.match_info["challenge_id"], "not_found"), request.match_info["n"]
+    if number not in map(str, range(MAX_BURST)):
         raise Refusal("not_found")
     if request.content_type not in {"image/jpeg", "image/png"}:
         raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
@@ -84,7 +84,7 @@ async def submit(request: web.Request) -> web.Response:
 
 
 async def read(request: web.Request) -> web.Response:
-    check_in_id = _uuid(request.match_info["check_in_id"])
+    check_in_id = _uuid(request.match_info["check_in_id"], "not_found")
     async with services(request).database.connection() as connection:
         receipt = await check_ins.read_check_in(connection, check_in_id, caller(request).sub)
     if receipt is None:
@@ -134,7 +134,7 @@ def _decoded(name: str, text: str) -> Any:
     return parse_json(text) if name in {"fixes", "device"} else text
 
 
-def _uuid(text: str, otherwise: str = "not_found") -> UUID:
+def _uuid(text: str, otherwise: str) -> UUID:
     """An id of ours, opaque to callers; whatever is none is refused like one that names nothing."""
     try:
         return UUID(text)
