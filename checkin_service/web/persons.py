@@ -1,5 +1,7 @@
 """The platform's calls about persons: enrolment, what is stored, erasure."""
 
+from typing import Any
+
 from aiohttp import web
 
 from checkin_service.adapters.postgres import persons
@@ -9,9 +11,11 @@ from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.web import schema
 from checkin_service.web.answers import Answer, instant_text
 from checkin_service.web.context import caller, services
-from checkin_service.web.form import read_form
+from checkin_service.web.form import Form, read_form
 from checkin_service.web.idempotency import once
-from checkin_service.web.tasks import path_id
+from checkin_service.web.photos import check_photo
+from checkin_service.web.shape import Faults
+from checkin_service.web.tasks import found_id, path_id
 
 MAX_PHOTOS = 5
 
@@ -19,10 +23,9 @@ MAX_PHOTOS = 5
 async def enrol(request: web.Request) -> web.Response:
     person_id, wired = path_id(request, "person_id"), services(request)
     form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"})
-    photos = form.files.get("photo", [])
-    if not photos:
-        raise Refusal("invalid", [FieldFault("/photo", "missing")])
-    basis = schema.parse_basis(form.texts.get("basis", [None])[0], wired.settings.enrolment_basis)
+    photos, basis = _parse_enrolment(form, wired.settings.enrolment_basis)
+    for photo in photos:
+        check_photo(photo)
 
     async def work() -> Answer:
         enrolment = Enrolment(person_id, photos, basis["kind"], basis["document"])
@@ -33,8 +36,17 @@ async def enrol(request: web.Request) -> web.Response:
     return await once(request, form.digest(), work)
 
 
+def _parse_enrolment(form: Form, default_basis: str) -> tuple[list[bytes], dict[str, Any]]:
+    """Photographs and legal basis. Raises `Refusal` invalid with every fault of the form."""
+    photos = form.files.get("photo", [])
+    faults: Faults = [] if photos else [FieldFault("/photo", "missing")]
+    basis = schema.parse_basis(form.texts.get("basis", [None])[0], default_basis, faults)
+    schema.refuse(faults)
+    return photos, basis
+
+
 async def reference(request: web.Request) -> web.Response:
-    person_id = request.match_info["person_id"]
+    person_id = found_id(request, "person_id")
     async with services(request).database.connection() as connection:
         found = await persons.read_reference(connection, person_id)
     if found is None:
@@ -51,10 +63,10 @@ async def reference(request: web.Request) -> web.Response:
 
 
 async def erase(request: web.Request) -> web.Response:
-    wired = services(request)
+    wired, person_id = services(request), found_id(request, "person_id")
 
     async def work() -> Answer:
-        await erase_person(wired.database, wired.keys, caller(request), request.match_info["person_id"])
+        await erase_person(wired.database, wired.keys, caller(request), person_id)
         return Answer(204)
 
     return await once(request, b"", work)

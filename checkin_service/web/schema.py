@@ -326,6 +326,7 @@ def parse_check_in(values: JsonObject, faults: Faults) -> JsonObject:
     return fields
 
 
-def parse_basis(text: str | None, default_kind: str) -> JsonObject:
-    """Kind and document of the legal basis of an enrolment."""
-    return parse_object(BasisShape, {"kind": default_kind} if text is None else parse_json(text))
+def parse_basis(text: str | None, default_kind: str, faults: Faults) -> JsonObject:
+    """Kind and document of the legal basis of an enrolment; faults are added to `faults`."""
+    basis = {"kind": default_kind} if text is None else parse_json(text)
+    return parse_fields(BasisShape, basis, "/basis", faults)

@@ -37,7 +37,7 @@ async def register(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """A poll with a current ETag costs one small query and no body."""
-    task_id = request.match_info["task_id"]
+    task_id = found_id(request, "task_id")
     wanted = request.headers.get("If-None-Match")
     async with services(request).database.connection() as connection:
         if wanted is not None:
@@ -84,7 +84,7 @@ async def fence(request: web.Request) -> web.Response:
 
 
 async def _command(request: web.Request, parse: Callable[[object, Box], Command]) -> web.Response:
-    wired, task_id = services(request), request.match_info["task_id"]
+    wired, task_id = services(request), found_id(request, "task_id")
     body = await read_json(request)
     command = parse(body, wired.box)
     wanted = request.headers.get("If-Match")
@@ -105,6 +105,14 @@ def path_id(request: web.Request, name: str) -> str:
     value = request.match_info[name]
     if not _ID.fullmatch(value):
         raise Refusal("invalid", [FieldFault(name, "bad_format")])
+    return value
+
+
+def found_id(request: web.Request, name: str) -> str:
+    """An id that something may have; 404 for one that PostgreSQL can't even look up."""
+    value = request.match_info[name]
+    if "\0" in value:
+        raise Refusal("not_found")
     return value
 
 
