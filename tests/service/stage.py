@@ -26,7 +26,7 @@ Json = dict[str, Any]
 USCC = "91440300MA5DEM012D"
 # WGS-84 positions around FENCE: its middle, 130 m east of it, and about a kilometre away
 INSIDE, NEAR, FAR = (114.0600, 22.5440), (114.0622, 22.5440), (114.0700, 22.5500)
-FENCE = {
+FENCE: Json = {
     "type": "Polygon",
     "coordinates": [
         [
