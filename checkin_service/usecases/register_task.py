@@ -13,7 +13,7 @@ from checkin_service.domain.calendar import Calendar
 from checkin_service.domain.task import Flow, TaskState
 from checkin_service.domain.window import Window, one_month_window, order_window
 from checkin_service.usecases.caller import Caller
-from checkin_service.usecases.refusals import Refusal, invalid
+from checkin_service.usecases.refusals import FieldFault, Refusal
 
 # The platform's clock may run ahead of ours by so much.
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -38,6 +38,25 @@ class TaskRegistration:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRegistration:
+    """A registration with faults: with what can be read of it, those that only clock and other tasks show are found."""
+
+    faults: Sequence[FieldFault]
+    approved_at: datetime | None
+    rectifies: str | None
+    case_id: str | None
+    round: int | None
+    uscc: str | None
+
+
+async def every_fault(database: Database, refused: RefusedRegistration) -> list[FieldFault]:
+    """Its faults and those of the circumstances."""
+    async with database.connection() as connection:
+        now = await tasks.read_now(connection)
+        return [*refused.faults, *await _circumstantial_faults(connection, refused, now)]
+
+
 async def register_task(
     database: Database, calendar: Calendar, caller: Caller, registration: TaskRegistration
 ) -> tuple[bool, TaskStatus]:
@@ -60,9 +79,8 @@ async def _register(
     if await _is_known(connection, registration):
         return False
     now = await tasks.read_now(connection)
-    if registration.approved_at > now + CLOCK_TOLERANCE:
-        raise invalid("/approved_at", "approved_at_in_future")
-    await _check_rectified(connection, registration)
+    if faults := await _circumstantial_faults(connection, registration, now):
+        raise Refusal("invalid", faults)
     await tasks.hold_persons(connection, [member["person_id"] for member in registration.roster])
     if not await tasks.insert_row(connection, "task", _task_row(registration, calendar)):
         # somebody else was quicker with this task_id, or with this round of the case
@@ -83,22 +101,34 @@ async def _is_known(connection: Connection, registration: TaskRegistration) -> b
     return digest is not None
 
 
-async def _check_rectified(connection: Connection, registration: TaskRegistration) -> None:
+async def _circumstantial_faults(
+    connection: Connection, registration: TaskRegistration | RefusedRegistration, now: datetime
+) -> list[FieldFault]:
+    approved_at = registration.approved_at
+    if approved_at is not None and approved_at > now + CLOCK_TOLERANCE:
+        ahead = [FieldFault("/approved_at", "approved_at_in_future")]
+    else:
+        ahead = []
+    return ahead + await _rectification_faults(connection, registration)
+
+
+async def _rectification_faults(
+    connection: Connection, registration: TaskRegistration | RefusedRegistration
+) -> list[FieldFault]:
     """A rectification follows an expired or invalidated round of the same case and enterprise."""
     if registration.rectifies is None:
-        return
+        return []
     earlier = await tasks.read_registered(connection, registration.rectifies)
-    if earlier is None or earlier["case_id"] != registration.case_id:
-        raise invalid("/rectifies", "rectifies_unknown")
+    if earlier is None or registration.case_id not in {None, earlier["case_id"]}:
+        return [FieldFault("/rectifies", "rectifies_unknown")]
     faults = {
-        "rectifies_wrong_enterprise": earlier["uscc"] != registration.uscc,
+        "rectifies_wrong_enterprise": registration.uscc not in {None, earlier["uscc"]},
         "rectifies_wrong_state": earlier["flow"] == Flow.FIRST_APPLICATION
         or earlier["state"] not in {TaskState.EXPIRED, TaskState.INVALIDATED},
-        "rectifies_wrong_round": earlier["round"] != registration.round - 1,
+        "rectifies_wrong_round": registration.round not in {None, earlier["round"] + 1},
     }
-    for code, holds in faults.items():
-        if holds:
-            raise invalid("/rectifies", code, state=earlier["state"], round=earlier["round"])
+    figures = {"state": earlier["state"], "round": earlier["round"]}
+    return [FieldFault("/rectifies", code, figures) for code, holds in faults.items() if holds]
 
 
 def _window(registration: TaskRegistration, calendar: Calendar) -> Window:

@@ -12,7 +12,7 @@ from checkin_service.domain.task import Flow
 from checkin_service.domain.window import deadline_fault, is_day_end
 from checkin_service.usecases.command_task import Command, Extend, NewFence, Void
 from checkin_service.usecases.refusals import FieldFault, Refusal
-from checkin_service.usecases.register_task import TaskRegistration
+from checkin_service.usecases.register_task import RefusedRegistration, TaskRegistration
 from checkin_service.web.body import json_digest, parse_json
 from checkin_service.web.shape import Faults, Id, Instant, Shape, Whole, between, line, parse_fields
 from geofence import Box, FenceError, Frame, parse_fence
@@ -141,8 +141,8 @@ def refuse(faults: Faults) -> None:
 # --- Registration ---
 
 
-def parse_registration(task_id: str, body: object, box: Box) -> TaskRegistration:
-    """Shape and static rules of `PUT /v1/tasks/{task_id}`. Raises `Refusal` invalid with every fault."""
+def parse_registration(task_id: str, body: object, box: Box) -> TaskRegistration | RefusedRegistration:
+    """Shape and static rules of `PUT /v1/tasks/{task_id}`, every fault at once."""
     faults: Faults = []
     task = parse_fields(TaskShape, body, "", faults)
     enterprise = _part(EnterpriseShape, task, "enterprise", faults)
@@ -157,7 +157,8 @@ def parse_registration(task_id: str, body: object, box: Box) -> TaskRegistration
     _check_times(task, faults)
     _check_flow(task, faults)
     _check_roster(roster, requirement, faults)
-    refuse(faults)
+    if faults:
+        return _refused_registration(faults, task, enterprise)
     return _registration(task_id, task, enterprise, place, requirement or None, roster)
 
 
@@ -262,6 +263,17 @@ def _registration(
         requirement=requirement,
         roster=roster,
         digest=json_digest(canonical),
+    )
+
+
+def _refused_registration(faults: Faults, task: JsonObject, enterprise: JsonObject) -> RefusedRegistration:
+    return RefusedRegistration(
+        faults=faults,
+        approved_at=task.get("approved_at"),
+        rectifies=task.get("rectifies") if task.get("flow") == Flow.RECTIFICATION else None,
+        case_id=task.get("case_id"),
+        round=task.get("round"),
+        uscc=enterprise.get("uscc"),
     )
 
 

@@ -9,7 +9,7 @@ from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres import tasks as task_rows
 from checkin_service.usecases.command_task import Command, command_task
 from checkin_service.usecases.refusals import FieldFault, Refusal
-from checkin_service.usecases.register_task import register_task
+from checkin_service.usecases.register_task import RefusedRegistration, every_fault, register_task
 from checkin_service.web import schema
 from checkin_service.web.answers import Answer, feed_json, status_answer, status_json
 from checkin_service.web.body import json_digest, read_json
@@ -27,6 +27,8 @@ async def register(request: web.Request) -> web.Response:
     body = await read_json(request)
     wired = services(request)
     registration = schema.parse_registration(task_id, body, wired.box)
+    if isinstance(registration, RefusedRegistration):
+        raise Refusal("invalid", await every_fault(wired.database, registration))
 
     async def work() -> Answer:
         new, status = await register_task(wired.database, wired.calendar, caller(request), registration)
