@@ -1,6 +1,7 @@
 """Real stores for the whole run, and a database of its own for every test or, where that says, every module."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -15,6 +16,7 @@ from tests.embedded.temporary import temporary_stores
 from tests.service.stage import Stage, running_service
 
 TEMPLATE = "migrated"
+SetClock = Callable[[datetime], Awaitable[None]]
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +50,13 @@ async def shared_stage(
         url, stores.redis_url, data_dir, CHECKIN_PERSON_REQUESTS_PER_MINUTE="1000000"
     ) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared_clock(shared_stage: Stage) -> AsyncIterator[SetClock]:
+    """Sets the shared service's judging clock, which runs again after the test."""
+    yield shared_stage.set_clock
+    await shared_stage.set_clock(None)
 
 
 async def _new_database(stores: EmbeddedStores) -> str:

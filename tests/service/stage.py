@@ -213,6 +213,24 @@ class Stage:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def holding(self, statement: str) -> AsyncIterator[None]:
+        """Holds the locks that a statement takes for as long as the block lasts."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            async with connection.transaction():
+                await connection.execute(statement)
+                yield
+        finally:
+            await connection.close()
+
+    async def until_waiting(self, count: int) -> None:
+        """Waits until so many of the service's connections wait for a lock; fails after ten seconds."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while (await self.sql(query))[0][0] < count:  # noqa: ASYNC110  the event is in the database
+                await asyncio.sleep(0.005)
+
     async def set_clock(self, instant: datetime | None) -> None:
         """Makes the judging clock stand at an instant; None lets it run again."""
         body = f"SELECT timestamptz '{instant.isoformat()}'" if instant else "SELECT clock_timestamp()"
