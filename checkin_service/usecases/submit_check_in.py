@@ -164,6 +164,9 @@ async def _settle(
     await persons.lock_person(connection, check_in.submission.person_id)
     await tasks.lock_task(connection, receipt.task_id)
     loaded = await _load(connection, receipt)
+    if loaded.answer is not None:
+        # this owner was slow: its lease ran out, and whoever took over has judged
+        return loaded.answer
     if loaded.accepted and not loaded.case.voided:
         return await write_repeat(connection, judge.policy, receipt, loaded, loaded.accepted)
     if refusal := decide_admission(loaded.case, judge.policy):

@@ -40,8 +40,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class LoadedCase:
-    """One reading of everything that a submission is judged by."""
+    """One reading of everything that a submission is judged by; `answer` when somebody judged it already."""
 
+    answer: dict[str, Any] | None
     case: Case
     consented: bool
     accepted: tuple[UUID, datetime] | None
@@ -194,7 +195,7 @@ async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | N
     """One snapshot of everything that the submission is judged by; None when its receipt is gone (erased)."""
     row = await connection.fetchrow(
         """
-        SELECT r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
+        SELECT r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
                t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
                p.reference_id, p.wrapping_key_id, p.wrapped_key,
                c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
@@ -279,4 +280,4 @@ def _loaded_case(row: Any) -> LoadedCase:
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
     key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
     templates = tuple(SealedTemplate(*values) for values in row["templates"] or ())
-    return LoadedCase(case, row["consented"] or False, accepted, fence, key, templates)
+    return LoadedCase(row["answer"], case, row["consented"] or False, accepted, fence, key, templates)
