@@ -115,7 +115,7 @@ class CheckInShape(Shape):
     frame: FrameName
     fixes: Annotated[list[Any], Field(max_length=10)]
     captured_at: Instant
-    device: JsonObject | None = None
+    device: Any = None
 
 
 class DeviceShape(Shape):
@@ -207,17 +207,16 @@ def _check_roster(roster: Sequence[JsonObject], requirement: JsonObject, faults:
     for index, member in enumerate(roster):
         if len(set(member.get("categories", ()))) < len(member.get("categories", ())):
             faults.append(FieldFault(f"/roster/{index}/categories", "duplicate_field"))
-    readable = [member for member in roster if {"person_id", "categories", "technical_lead"} <= member.keys()]
-    members = [_roster_member(member) for member in readable]
+    needed = {"person_id", "categories", "technical_lead"}
+    rows = [index for index, member in enumerate(roster) if needed <= member.keys()]
+    members = [_roster_member(roster[row]) for row in rows]
     complete = bool(roster) and len(members) == len(roster)
     for fault in roster_faults(members, _requirement(requirement) if complete else None) if members else ():
         if fault.code == "technical_lead_missing" and not complete:
             continue
-        rows = [f"/roster/{roster.index(readable[row])}/person_id" for row in fault.indexes[1:]] or [
-            "/roster"
-        ]
+        pointers = [f"/roster/{rows[index]}/person_id" for index in fault.indexes[1:]] or ["/roster"]
         params = {"needed": fault.needed, "present": fault.present}
-        faults.extend(FieldFault(row, fault.code, params) for row in rows)
+        faults.extend(FieldFault(pointer, fault.code, params) for pointer in pointers)
 
 
 def _roster_member(member: JsonObject) -> RosterMember:
@@ -333,8 +332,7 @@ def parse_check_in(values: JsonObject, faults: Faults) -> JsonObject:
             parse_fields(FixShape, fix, f"/fixes/{index}", faults)
             for index, fix in enumerate(fields["fixes"])
         ]
-    device = fields.get("device")
-    fields["device"] = parse_fields(DeviceShape, {} if device is None else device, "/device", faults)
+    fields["device"] = parse_fields(DeviceShape, values.get("device", {}), "/device", faults)
     return fields
 
 
