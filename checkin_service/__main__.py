@@ -111,8 +111,8 @@ def _migrate(settings: Settings, _: argparse.Namespace) -> None:
             await connection.close()
         print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
-    with _stores(settings) as stores:
-        _run(work(stores.database_url))
+    with _database(settings) as url:
+        _run(work(url))
 
 
 def _sweep(settings: Settings, _: argparse.Namespace) -> None:
@@ -120,8 +120,8 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
         async with open_database(url, max_connections=1) as database:
             print(f"{await sweep(database)} windows ended")
 
-    with _stores(settings) as stores:
-        _run(work(stores.database_url))
+    with _database(settings) as url:
+        _run(work(url))
 
 
 def _token(settings: Settings, options: argparse.Namespace) -> None:
@@ -134,12 +134,25 @@ def _token(settings: Settings, options: argparse.Namespace) -> None:
 
 
 @contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The configured database's URL, or the embedded one's for as long as the command runs."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with embedded_stores(settings.data_dir, valkey=False) as embedded:
+        yield embedded.database_url or ""
+
+
+@contextmanager
 def _stores(settings: Settings) -> Iterator[Stores]:
     """The configured stores, or the embedded ones for as long as the command runs."""
     if settings.jwks is None and not settings.all_embedded:
         raise SettingError(
             "CHECKIN_JWKS must name your issuer's key set when DATABASE_URL or REDIS_URL is configured"
         )
+    if settings.database_url and settings.redis_url:
+        yield Stores(settings.database_url, settings.redis_url, settings.jwks or "")
+        return
     with embedded_stores(
         settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None
     ) as embedded:
@@ -178,7 +191,9 @@ def _print_banner(settings: Settings, runner: web.AppRunner) -> None:
     if settings.jwks:
         return
     here, python = Path.cwd(), Path(sys.executable)
-    command = f"{python.relative_to(here) if python.is_relative_to(here) else python} -m checkin_service token"
+    command = (
+        f"{python.relative_to(here) if python.is_relative_to(here) else python} -m checkin_service token"
+    )
     print(
         f"""
 Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another terminal:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import aiohttp
@@ -114,10 +114,10 @@ def _is_postgres(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def service(stores: EmbeddedStores, data_dir: Path) -> AsyncIterator[Bench]:
+async def service(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> AsyncIterator[Bench]:
     environment = {
         **os.environ,
-        "CHECKIN_DATA_DIR": str(data_dir),
+        "CHECKIN_DATA_DIR": str(data_dir / "service"),
         "CHECKIN_PORT": "0",
         "DATABASE_URL": stores.database_url or "",
         "REDIS_URL": stores.redis_url or "",
@@ -125,12 +125,15 @@ async def service(stores: EmbeddedStores, data_dir: Path) -> AsyncIterator[Bench
     }
     command = (sys.executable, "-m", "checkin_service", "serve")
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
     )
     assert process.stdout is not None
     base = ""
-    while not base:
-        base = (await process.stdout.readline()).decode().partition("listens on ")[2].strip()
+    async for line in process.stdout:
+        if base := line.decode().partition("listens on ")[2].strip():
+            break
+    if not base:
+        raise SystemExit("the service did not start")
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             yield Bench(session, base, data_dir, process.pid, stores)
@@ -304,8 +307,8 @@ async def in_parallel(
     await asyncio.gather(*(worker() for _ in range(width)))
 
 
-async def report(stores: EmbeddedStores, data_dir: Path) -> dict[str, Any]:
-    async with service(stores, data_dir) as bench:
+async def report(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> dict[str, Any]:
+    async with service(stores, data_dir, log) as bench:
         await prepare_people(bench)
         return {
             "check_in": await check_ins(bench),
@@ -316,11 +319,11 @@ async def report(stores: EmbeddedStores, data_dir: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    with temporary_stores() as stores, temporary_data_dir() as data_dir:
-        figures = asyncio.run(report(stores, data_dir))
-    text = json.dumps(figures, indent=1)
     folder = Path(".artifacts")
     folder.mkdir(exist_ok=True)
+    with temporary_stores() as stores, temporary_data_dir() as data_dir, (folder / "bench.log").open("w") as log:
+        figures = asyncio.run(report(stores, data_dir, log))
+    text = json.dumps(figures, indent=1)
     (folder / "bench.json").write_text(text)
     print(text)
 
