@@ -85,7 +85,7 @@ LIMITS = {
 def limits(node: Json) -> Json:
     """What a schema of ours or of pydantic's bounds a value by, in the same words."""
     node = resolved(node)
-    node |= resolved(node.get("contentSchema", {}))
+    node = node | resolved(node.get("contentSchema", {}))
     for choice in node.get("oneOf") or node.get("anyOf") or []:
         node = resolved(choice) | node
     said = {SAME_WORD.get(word, word): value for word, value in node.items()}
