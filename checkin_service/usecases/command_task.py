@@ -104,10 +104,10 @@ async def _void(connection: Connection, head: TaskHead, command: Void) -> bool:
 
 
 async def _extend(connection: Connection, head: TaskHead, command: Extend) -> bool:
-    if head.state in {TaskState.COMPLETED, TaskState.VOIDED}:
-        raise _conflict(head)
     if command.deadline_at == head.facts.closes_at:
         return False
+    if head.state in {TaskState.COMPLETED, TaskState.VOIDED}:
+        raise _conflict(head)
     if command.deadline_at < head.facts.closes_at:
         raise invalid("/deadline_at", "deadline_too_early", closes_at=head.facts.closes_at)
     last_day = day_of(command.deadline_at) - timedelta(days=1)
@@ -116,11 +116,14 @@ async def _extend(connection: Connection, head: TaskHead, command: Extend) -> bo
 
 
 async def _set_fence(connection: Connection, head: TaskHead, command: NewFence) -> bool:
-    if head.facts.voided or head.read_at >= head.facts.closes_at:
-        raise _conflict(head)
     if await _is_in_place(connection, head, command):
         return False
+    if head.facts.voided or head.read_at >= head.facts.closes_at:
+        raise _conflict(head)
     effective_at = command.effective_at or head.read_at
+    if await tasks.read_fence_from(connection, head.task_id, effective_at):
+        # another fence takes force at this very instant
+        raise _conflict(head)
     if effective_at < head.read_at:
         raise invalid("/effective_at", "effective_at_in_past")
     await tasks.add_fence(connection, head.task_id, command.place, effective_at)
@@ -128,14 +131,12 @@ async def _set_fence(connection: Connection, head: TaskHead, command: NewFence) 
 
 
 async def _is_in_place(connection: Connection, head: TaskHead, command: NewFence) -> bool:
-    """Whether this very fence is in force, or takes force at the wanted instant; another one there is a conflict."""
+    """Whether this very fence is in force, or takes force at the wanted instant."""
     if command.effective_at is None:
         in_force = await tasks.read_fence_at(connection, head.task_id, head.read_at)
         return tasks.same_place(in_force, command.place)
     planned = await tasks.read_fence_from(connection, head.task_id, command.effective_at)
-    if planned and not tasks.same_place(planned, command.place):
-        raise _conflict(head)
-    return planned is not None
+    return planned is not None and tasks.same_place(planned, command.place)
 
 
 def _conflict(head: TaskHead) -> Refusal:
