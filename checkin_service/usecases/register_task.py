@@ -82,7 +82,7 @@ async def _register(
     if faults := await _circumstantial_faults(connection, registration, now):
         raise Refusal("invalid", faults)
     await tasks.hold_persons(connection, [member["person_id"] for member in registration.roster])
-    if not await tasks.insert_row(connection, "task", _task_row(registration, calendar)):
+    if not await tasks.insert_row(connection, "task", _task_row(registration, calendar, now)):
         # somebody else was quicker with this task_id, or with this round of the case
         if await _is_known(connection, registration):
             return False
@@ -137,7 +137,7 @@ def _window(registration: TaskRegistration, calendar: Calendar) -> Window:
     return order_window(registration.approved_at, registration.deadline_at, calendar)
 
 
-def _task_row(registration: TaskRegistration, calendar: Calendar) -> dict[str, Any]:
+def _task_row(registration: TaskRegistration, calendar: Calendar, now: datetime) -> dict[str, Any]:
     window = _window(registration, calendar)
     return {
         "task_id": registration.task_id,
@@ -149,6 +149,7 @@ def _task_row(registration: TaskRegistration, calendar: Calendar) -> dict[str, A
         "enterprise_name": registration.enterprise_name,
         "requirement": registration.requirement,
         "registration_digest": registration.digest,
+        "registered_at": now,
         "opens_at": window.opens_at,
         "closes_at": window.closes_at,
         "window_basis": window.basis,
