@@ -27,7 +27,7 @@ from checkin_service.ports import FaceEngine
 from checkin_service.settings import Settings
 from checkin_service.usecases.sweep import sweep
 from checkin_service.web.context import SERVICES, Services
-from checkin_service.web.problems import answer_problems
+from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
 from face import WorkerPool
 from geofence import Box
@@ -141,4 +141,6 @@ async def _sweep_for_ever(database: Database) -> None:
         except DATABASE_FAILURES as error:
             # the next round finds the same work; the status never waited for it
             log.warning("sweep_failed", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  a defect of ours must not end the sweeping
+            log.critical("defect", error=type(error).__name__, at=place_of(error))
         await asyncio.sleep(SWEEP_INTERVAL_S)

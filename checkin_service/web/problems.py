@@ -68,7 +68,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:  # noqa: BLE001  the last stop
         # A defect of ours still answers in the contract's form. Logged are type and place only: the
         # message of an unexpected error may hold personal data.
-        log.critical("defect", request_id=request[REQUEST_ID], error=type(error).__name__, at=_place(error))
+        log.critical("defect", request_id=request[REQUEST_ID], error=type(error).__name__, at=place_of(error))
         return problem(request, Refusal("unavailable"), status=500)
 
 
@@ -125,7 +125,7 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource else "unknown"
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """File and line where it was raised."""
     trace = error.__traceback__
     while trace and trace.tb_next:
