@@ -40,7 +40,7 @@ async def register(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """A poll with a current ETag costs one small query and no body."""
     task_id = found_id(request, "task_id")
-    wanted = request.headers.get("If-None-Match")
+    wanted = _tags(request, "If-None-Match")
     async with services(request).database.connection() as connection:
         if wanted is not None:
             head = await task_rows.read_head(connection, task_id)
@@ -89,7 +89,7 @@ async def _command(request: web.Request, parse: Callable[[object, Box], Command]
     wired, task_id = services(request), found_id(request, "task_id")
     body = await read_json(request)
     command = parse(body, wired.box)
-    wanted = request.headers.get("If-Match")
+    wanted = _tags(request, "If-Match")
 
     def matches(etag: str) -> bool:
         return wanted is None or names_tag(wanted, etag, weak=False)
@@ -116,6 +116,11 @@ def found_id(request: web.Request, name: str) -> str:
     if "\0" in value:
         raise Refusal("not_found")
     return value
+
+
+def _tags(request: web.Request, name: str) -> str | None:
+    """A header that is a list may come in several lines."""
+    return ", ".join(request.headers.getall(name)) if name in request.headers else None
 
 
 def names_tag(header: str, etag: str, *, weak: bool) -> bool:
