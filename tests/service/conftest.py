@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from checkin_service import app
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres.migrate import migrate
 from tests.embedded.temporary import temporary_stores
@@ -23,6 +24,14 @@ SetClock = Callable[[datetime], Awaitable[None]]
 def stores() -> Iterator[EmbeddedStores]:
     with temporary_stores() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_sweeps_in_between() -> Iterator[None]:
+    """Services sweep once when they start; afterwards tests sweep when they mean to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "SWEEP_INTERVAL_S", 3600)
+        yield
 
 
 @pytest.fixture
