@@ -70,13 +70,14 @@ async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, An
 
 async def _receive(database: Database, submission: Submission) -> Receipt:
     """The receipt of this key: a new one, which uses up the challenge, or an earlier one to be gone on with."""
+    async with database.connection() as connection:
+        # One statement, one commit: nearly every submission is new.
+        if receipt := await check_ins.insert_receipt(connection, submission):
+            return receipt
     async with database.transaction() as connection:
-        earlier = await _find(connection, submission)
-        if earlier is None:
-            if receipt := await check_ins.insert_receipt(connection, submission):
-                return receipt
-            # the key may have been taken between the two statements; if not, the challenge is at fault
-            earlier = await _find(connection, submission)
+        earlier = await check_ins.lock_receipt_by_key(
+            connection, submission.iss, submission.person_id, submission.idempotency_key
+        )
         if earlier is None:
             raise Refusal("challenge_invalid")
         if earlier.body_digest != submission.body_digest:
@@ -84,12 +85,6 @@ async def _receive(database: Database, submission: Submission) -> Receipt:
         if earlier.answer is None:
             await _take_over(connection, earlier)
         return earlier
-
-
-async def _find(connection: Connection, submission: Submission) -> Receipt | None:
-    return await check_ins.lock_receipt_by_key(
-        connection, submission.iss, submission.person_id, submission.idempotency_key
-    )
 
 
 async def _take_over(connection: Connection, receipt: Receipt) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,11 @@ from checkin_service.adapters.postgres import check_ins, tasks
 from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.feed import record_change
+from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
 from checkin_service.domain.reasons import Reason
-from checkin_service.domain.task import TaskState
+from checkin_service.domain.task import TaskState, state_at
 from geofence import Fix, Frame, Location, Zone
 
 
@@ -62,6 +63,7 @@ async def write_verdict(
     await check_ins.insert_attempt(connection, attempt)
     if verdict.decision.outcome is Outcome.ACCEPTED:
         await check_ins.insert_acceptance(connection, attempt)
+    head = await _head(connection, loaded, receipt)
     answer = {
         "check_in_id": str(receipt.check_in_id),
         "task_id": receipt.task_id,
@@ -69,12 +71,13 @@ async def write_verdict(
         "reasons": _reasons(policy, loaded, verdict),
         "received_at": receipt.received_at.isoformat(),
         "location": _place(verdict.location),
-        **await _task_and_attempts(connection, policy, receipt, loaded, verdict.decision.counted),
+        "task": _progress(head),
+        "attempts_left": _attempts_left(policy, loaded, verdict.decision.counted),
     }
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
     await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
-    await _tell(connection, receipt, verdict.decision.outcome)
+    await _tell(connection, receipt, verdict.decision.outcome, head)
     return answer
 
 
@@ -94,21 +97,19 @@ async def write_repeat(
         "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted_at)],
         "received_at": accepted_at.isoformat(),
         "location": None,
-        **await _task_and_attempts(connection, policy, receipt, loaded, counted=False),
+        "task": _progress(await _head(connection, loaded, receipt)),
+        "attempts_left": _attempts_left(policy, loaded, counted=False),
     }
     await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
     return answer
 
 
-async def _tell(connection: Connection, receipt: Receipt, outcome: Outcome) -> None:
+async def _tell(connection: Connection, receipt: Receipt, outcome: Outcome, head: TaskHead) -> None:
     """Revision and feed, for what the status shows: a refused attempt changes neither. Last, because it locks."""
     if outcome is Outcome.REJECTED:
         return
     if outcome is Outcome.REVIEW and await check_ins.in_review_before(connection, receipt.check_in_id):
         return
-    head = await tasks.read_head(connection, receipt.task_id)
-    if head is None:
-        raise RuntimeError("a locked task is gone")
     accepted = outcome is Outcome.ACCEPTED
     await record_change(
         connection, receipt.task_id, "member_accepted" if accepted else "member_in_review", head.read_at
@@ -117,17 +118,22 @@ async def _tell(connection: Connection, receipt: Receipt, outcome: Outcome) -> N
         await record_change(connection, receipt.task_id, "task_completed", head.read_at)
 
 
-async def _task_and_attempts(
-    connection: Connection, policy: Policy, receipt: Receipt, loaded: LoadedCase, counted: bool
-) -> dict[str, Any]:
+async def _head(connection: Connection, loaded: LoadedCase, receipt: Receipt) -> TaskHead:
+    """The task as it is once this receipt is answered: it no longer counts as unjudged."""
     head = await tasks.read_head(connection, receipt.task_id)
     if head is None:
         raise RuntimeError("a locked task is gone")
-    used = loaded.case.counted_today + counted
-    return {
-        "task": {"state": head.state, "accepted": head.facts.accepted, "total": head.facts.total},
-        "attempts_left": max(0, policy.attempts_per_day - used),
-    }
+    unjudged = receipt.received_at < head.facts.closes_at and not loaded.case.abandoned
+    facts = replace(head.facts, unjudged=max(0, head.facts.unjudged - unjudged))
+    return replace(head, facts=facts, state=state_at(facts, head.read_at))
+
+
+def _progress(head: TaskHead) -> dict[str, Any]:
+    return {"state": head.state, "accepted": head.facts.accepted, "total": head.facts.total}
+
+
+def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
+    return max(0, policy.attempts_per_day - loaded.case.counted_today - counted)
 
 
 def _attempt(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from aiohttp import web
+from multipart import parse_options_header
 
 from checkin_service.usecases.refusals import Refusal
 
@@ -37,7 +38,8 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
 
 
 def require_content_type(request: web.Request, expected: str) -> None:
-    if request.content_type != expected or (request.charset or "utf-8").lower() not in {"utf-8", "utf8"}:
+    content_type, options = parse_options_header(request.headers.get("Content-Type", ""))
+    if content_type != expected or options.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
         raise Refusal("unsupported_media_type", expected=expected)
 
 
