@@ -181,16 +181,18 @@ class Stage:
     async def while_analysing(
         self, submission: Coroutine[Any, Any, Reply]
     ) -> AsyncIterator[asyncio.Task[Reply]]:
-        """Runs a submission up to the analysis of its face, which ends after the block."""
-        gate = self.engine.gate
-        gate.clear()
+        """Holds a submission in the analysis of its face until the block ends; others are not held."""
+        everyone, held = self.engine.gate, asyncio.Event()
+        self.engine.gate = held
         self.engine.analysed.clear()
         submitted = asyncio.create_task(submission)
         try:
             await until(lambda: self.engine.analysed)
+            self.engine.gate = everyone
             yield submitted
         finally:
-            gate.set()
+            self.engine.gate = everyone
+            held.set()
 
     async def status(self, task_id: str) -> Json:
         reply = await self.platform("GET", f"/v1/tasks/{task_id}")

@@ -1,6 +1,5 @@
 """One key, one submission: retries get the stored answer, go on where an owner died, and never count twice."""
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -189,9 +188,6 @@ async def test_a_key_whose_owner_died_is_taken_over_after_thirty_seconds(stage: 
     await task_at_noon(stage, "T1")
     fields = await submission(stage)
     async with stage.while_analysing(stage.submit("p-1", fields, SELFIE, "k")) as stuck:
-        # whoever analyses from now on is not held back
-        stage.engine.gate = asyncio.Event()
-        stage.engine.gate.set()
         await stage.set_clock(NOON + timedelta(seconds=29.9))
         assert in_progress(await stage.submit("p-1", fields, SELFIE, "k"))
         await stage.set_clock(NOON + timedelta(seconds=30))
@@ -208,8 +204,6 @@ async def test_a_slow_owner_of_a_refused_submission_answers_what_was_decided_mea
     await task_at_noon(stage, "T1")
     fields, stranger = await submission(stage), photo_of("p-2")
     async with stage.while_analysing(stage.submit("p-1", fields, stranger, "k")) as stuck:
-        stage.engine.gate = asyncio.Event()
-        stage.engine.gate.set()
         await stage.set_clock(NOON + timedelta(seconds=30))
         taken_over = await stage.submit("p-1", fields, stranger, "k")
         assert taken_over.reasons == ["non_match"]
