@@ -1,7 +1,7 @@
 """The one thing we want from EXIF: which way up the picture is.
 
-Pillow's reader keeps a copy of the data behind every directory entry, and thousands of entries may point to
-the same 64 KB (or, in a PNG, to megabytes): a small file that takes hundreds of megabytes.
+Read here, in a few lines and a few of the bytes, so that hostile EXIF meets no larger reader: thousands of
+directory entries may all point to the same 64 KB (in a PNG, to megabytes).
 """
 
 import struct

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from face.analysis import Analysis, analysis_from_json
+from face.frames import MOST_PHOTO_BYTES
 from face.image_errors import ImageError, ImageUnreadable, error_from_json
 from face.worker_process import WorkerFailed, WorkerProcess
 
@@ -95,6 +96,7 @@ class WorkerPool:
         self._start_limit_s = start_limit_s
         self._crew: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
+        self._leaving: set[WorkerProcess] = set()
         self._waiting: deque[_Job] = deque()
         self._quarantine = _Quarantine()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,12 +120,13 @@ class WorkerPool:
     ) -> None:
         """End every worker at once; whoever still waits gets :class:`WorkerFailed`."""
         self._closed = True
+        for job in self._waiting:
+            job.fail(WorkerFailed("the pool is closed"))
+        self._waiting.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for job in self._waiting:
-            job.fail(WorkerFailed("the pool is closed"))
-        await asyncio.gather(*(worker.end() for worker in self._crew))
+        await asyncio.gather(*(worker.end() for worker in self._crew | self._leaving))
         self._crew.clear()
         self._idle.clear()
 
@@ -144,9 +147,12 @@ class WorkerPool:
         """What the engine says about a JPEG or PNG.
 
         Raises ``ImageError`` for a picture that cannot be read (one that cost two workers is not tried again),
-        :class:`PoolFull` at once, :class:`PoolTimeout`, or :class:`WorkerFailed`. A caller that is cancelled
-        frees its place in the queue; a photograph already in a worker is finished and its answer dropped.
+        :class:`PoolFull` at once, :class:`PoolTimeout`, or :class:`WorkerFailed`; ``ValueError`` for more than
+        32 MB. A caller that is cancelled frees its place in the queue; a photograph already in a worker is
+        finished and its answer dropped.
         """
+        if len(photo) > MOST_PHOTO_BYTES:
+            raise ValueError(f"a photograph of {len(photo)} bytes")
         digest = hashlib.sha256(photo).digest()
         self._quarantine.check(digest)
         job = _Job(photo, digest, asyncio.get_running_loop().create_future())
@@ -231,8 +237,13 @@ class WorkerPool:
         if worker in self._idle:
             self._idle.remove(worker)
         if not self._closed:
-            self._run(worker.end())
+            self._leaving.add(worker)
+            self._run(self._see_off(worker))
             self._hire()
+
+    async def _see_off(self, worker: WorkerProcess) -> None:
+        await worker.end()
+        self._leaving.discard(worker)
 
     def _hire(self) -> None:
         self._starting += 1
@@ -279,14 +290,21 @@ class WorkerPool:
 
 
 class _Quarantine:
-    """Photographs, by digest, that ended a worker; two are too many. The oldest are forgotten."""
+    """Photographs, by digest, that ended a worker; twice is too often. The oldest are forgotten.
 
-    def __init__(self) -> None:
+    >>> quarantine = _Quarantine(most=2)
+    >>> for digest in (b"a", b"a", b"b", b"c"):
+    ...     quarantine.blame(digest)
+    >>> quarantine.check(b"a")
+    """
+
+    def __init__(self, most: int = _MOST_QUARANTINED) -> None:
+        self._most = most
         self._deaths: dict[bytes, int] = {}
 
     def blame(self, digest: bytes) -> None:
         self._deaths[digest] = self._deaths.pop(digest, 0) + 1
-        if len(self._deaths) > _MOST_QUARANTINED:
+        if len(self._deaths) > self._most:
             del self._deaths[next(iter(self._deaths))]
 
     def check(self, digest: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from face.frames import MOST_REPLY_BYTES, PREFIX, body_length, frame, reply_from
 
 _ROOT = Path(__file__).resolve().parent.parent
+_DYING_S = 1.0
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
@@ -54,17 +55,12 @@ class WorkerProcess:
     async def _spawned(cls, factory: str, headroom_bytes: int) -> Self:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", "face.worker"),
-                *(str(theirs.fileno()), factory, str(headroom_bytes)),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+            reader, writer = await _connected(ours)
+            try:
+                process = await _launched(theirs.fileno(), factory, headroom_bytes)
+            except BaseException:
+                writer.close()
+                raise
         return cls(process, reader, writer)
 
     @property
@@ -77,7 +73,9 @@ class WorkerProcess:
 
     async def ask(self, photo: bytes) -> dict[str, Any]:
         """The worker's reply. Raises :class:`WorkerFailed` when it ends or talks nonsense instead."""
-        with suppress(ConnectionError):  # the worker's end tells more when it is read
+        with suppress(
+            ConnectionError, RuntimeError
+        ):  # a closed end (uvloop: RuntimeError) is found by reading
             self._writer.write(frame(photo))
             await self._writer.drain()
         reply = await self._reply()
@@ -98,6 +96,9 @@ class WorkerProcess:
         return reply
 
     async def _cause_of_death(self) -> str:
+        with suppress(TimeoutError):  # its end of the socket closes a moment before it is gone
+            async with asyncio.timeout(_DYING_S):
+                await self._process.wait()
         await self.end()
         code = self._process.returncode or 0
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -105,17 +106,36 @@ class WorkerProcess:
     async def exited(self) -> None:
         await self._process.wait()
 
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._writer.close()
-
     async def end(self) -> None:
         """Kill it and wait until nothing of it is left."""
-        self.kill()
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        self._writer.close()
         await self._process.wait()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+async def _connected(ours: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        return await asyncio.open_unix_connection(sock=ours)
+    except BaseException:
+        ours.close()
+        raise
+
+
+async def _launched(channel: int, factory: str, headroom_bytes: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-s", "-m", "face.worker"),
+        *(str(channel), factory, str(headroom_bytes)),
+        pass_fds=(channel,),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 def _model_id(reply: dict[str, Any]) -> str:
