@@ -181,10 +181,11 @@ CREATE TABLE attempt (
         REFERENCES receipt (check_in_id, task_id, person_id, received_at),
     UNIQUE (check_in_id, task_id, person_id, received_at, outcome),
     -- A bug in Python cannot accept a face below the threshold or a place outside the fence.
+    -- (PostgreSQL holds NaN to be greater than every number.)
     CONSTRAINT accepted_is_proven CHECK (
         outcome <> 'accepted' OR erased_at IS NOT NULL
         OR (reasons = '{}' AND distance_m IS NOT NULL AND distance_m <= 0
-            AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold))
+            AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN'))
 );
 CREATE INDEX attempt_of_day ON attempt (task_id, person_id, shanghai_day) INCLUDE (counted);
 CREATE INDEX attempt_in_review ON attempt (task_id, person_id) WHERE outcome = 'review';
