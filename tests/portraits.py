@@ -36,7 +36,7 @@ def astronaut_altered() -> bytes:
     return _jpeg(_altered(_astronaut(), turn=0.25, shade=0.8))
 
 
-def faceless() -> bytes:
+def landscape() -> bytes:
     """A picture without a face: hills under a sky, 480 × 640, JPEG."""
     picture = Image.new("RGB", (480, 640), (150, 190, 230))
     pen = ImageDraw.Draw(picture)
@@ -83,7 +83,7 @@ def _jpeg(picture: Image.Image) -> bytes:
 def write_portraits(folder: Path) -> None:
     """Every picture as a file, for trying the API by hand."""
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in (hopper, hopper_altered, astronaut, astronaut_altered, faceless):
+    for picture in (hopper, hopper_altered, astronaut, astronaut_altered, landscape):
         (folder / f"{picture.__name__}.jpg").write_bytes(picture())
 
 

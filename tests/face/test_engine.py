@@ -70,7 +70,7 @@ def test_the_portraits_of_the_demonstration_are_judged_right(engine: DlibEngine)
 
 
 def test_a_picture_without_a_face(engine: DlibEngine) -> None:
-    analysis = engine.analyse(portraits.faceless())
+    analysis = engine.analyse(portraits.landscape())
     assert (analysis.faces, analysis.quality, analysis.templates) == (0, None, {})
 
 
