@@ -155,7 +155,7 @@ async def tell(own: OwnProcess) -> int:
         for what, expected, task_id, at, selfie in (
             ("Wrong place", "outside_geofence", "demo-open", ELSEWHERE, mine),
             ("Wrong person", "non_match", "demo-open", OFFICE, portraits.astronaut_altered()),
-            ("No face", "no_face", "demo-open", OFFICE, portraits.faceless()),
+            ("No face", "no_face", "demo-open", OFFICE, portraits.landscape()),
             ("After the deadline", "window_closed", "demo-over", OFFICE, mine),
             ("Right face, right place", "accepted", "demo-open", OFFICE, mine),
             ("Once more", "already_checked_in", "demo-open", OFFICE, mine),

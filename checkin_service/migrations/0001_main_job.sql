@@ -225,6 +225,19 @@ CREATE TABLE change (
     UNIQUE (task_id, rev)
 );
 
+-- rev + 1 and one feed entry for each of these tasks, whose rows the caller has locked. The lock and nextval are
+-- two statements on purpose: one statement's snapshot could be older than the lock.
+CREATE FUNCTION append_changes(feed_lock bigint, task_ids text[], change_type text, at timestamptz) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(feed_lock);
+    WITH bumped AS (
+        UPDATE task SET rev = rev + 1 WHERE task_id = ANY(task_ids) RETURNING task_id, rev)
+    INSERT INTO change (seq, task_id, rev, type, at)
+    SELECT nextval('change_seq'), bumped.task_id, bumped.rev, change_type, append_changes.at FROM bumped;
+END
+$$;
+
 -- Every command with its actor and reason, and every other change that somebody answers for.
 CREATE TABLE audit (
     audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -61,8 +61,6 @@ async def write_verdict(
     """The answer as it is stored. Person and task are locked by the caller."""
     attempt = _attempt(policy, check_in, receipt, loaded, verdict)
     await check_ins.insert_attempt(connection, attempt)
-    if verdict.decision.outcome is Outcome.ACCEPTED:
-        await check_ins.insert_acceptance(connection, attempt)
     head = await _head(connection, loaded, receipt)
     answer = {
         "check_in_id": str(receipt.check_in_id),

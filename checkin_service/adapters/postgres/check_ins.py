@@ -220,28 +220,24 @@ async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | N
 
 
 async def insert_attempt(connection: Connection, attempt: Attempt) -> None:
-    """Stores a judged attempt. A second `too_many_attempts` of a day is the same fact and adds no row."""
+    """Stores a judged attempt and, when it is accepted, the member's completion.
+
+    A second `too_many_attempts` of a day is the same fact and adds no row. Raises a constraint violation where
+    any promise would break.
+    """
     columns = asdict(attempt)
     await connection.execute(
         f"""
-        INSERT INTO attempt ({", ".join(columns)}) VALUES ({", ".join(f"${n}" for n in range(1, len(columns) + 1))})
-        ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
+        WITH judged AS (
+            INSERT INTO attempt ({", ".join(columns)})
+            VALUES ({", ".join(f"${n}" for n in range(1, len(columns) + 1))})
+            ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
+            RETURNING check_in_id, task_id, person_id, received_at, outcome)
+        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
+        SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
+        FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
         """,  # noqa: S608  the columns are the dataclass's own
         *columns.values(),
-    )
-
-
-async def insert_acceptance(connection: Connection, attempt: Attempt) -> None:
-    """The member's completion. Raises a constraint violation where any promise would break."""
-    await connection.execute(
-        """
-        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
-        SELECT $1, task_id, $3, $4, 'face', opens_at, closes_at FROM task WHERE task_id = $2
-        """,
-        attempt.check_in_id,
-        attempt.task_id,
-        attempt.person_id,
-        attempt.received_at,
     )
 
 

@@ -19,28 +19,16 @@ class Change:
 
 
 async def record_change(connection: Connection, task_id: str, change_type: str, at: datetime) -> None:
-    """rev + 1 and one feed entry. The last thing a transaction does, because the lock orders all writers.
-
-    The lock and `nextval` are two statements on purpose: one statement's snapshot could be older than the lock.
-    """
+    """rev + 1 and one feed entry. The last thing a transaction does, because the lock orders all writers."""
     await record_changes(connection, [task_id], change_type, at)
 
 
 async def record_changes(connection: Connection, task_ids: list[str], change_type: str, at: datetime) -> None:
     """`record_change` for several tasks, whose rows the caller has locked."""
-    if not task_ids:
-        return
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", FEED_LOCK)
-    await connection.execute(
-        """
-        WITH bumped AS (UPDATE task SET rev = rev + 1 WHERE task_id = ANY($1::text[]) RETURNING task_id, rev)
-        INSERT INTO change (seq, task_id, rev, type, at)
-        SELECT nextval('change_seq'), task_id, rev, $2, $3 FROM bumped
-        """,
-        task_ids,
-        change_type,
-        at,
-    )
+    if task_ids:
+        await connection.execute(
+            "SELECT append_changes($1, $2, $3, $4)", FEED_LOCK, task_ids, change_type, at
+        )
 
 
 async def feed_epoch(connection: Connection) -> str:

@@ -125,14 +125,18 @@ async def delete_biometrics(connection: Connection, person_id: str) -> bool:
     return bool(had)
 
 
-async def erase_person(connection: Connection, person_id: str) -> None:
-    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics are gone already."""
+async def erase_person(connection: Connection, person_id: str) -> list[str]:
+    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics are gone already.
+
+    Returns the tasks in which a check-in of theirs was held for review and is no more.
+    """
     await connection.execute("DELETE FROM consent WHERE person_id = $1", person_id)
     await connection.execute("UPDATE member SET name = '' WHERE person_id = $1", person_id)
-    await connection.execute(
+    deleted = await connection.fetch(
         """
         DELETE FROM attempt WHERE person_id = $1
         AND check_in_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
+        RETURNING task_id, outcome
         """,
         person_id,
     )
@@ -160,6 +164,7 @@ async def erase_person(connection: Connection, person_id: str) -> None:
         person_id,
     )
     await connection.execute("DELETE FROM challenge WHERE person_id = $1", person_id)
+    return sorted({row["task_id"] for row in deleted if row["outcome"] == "review"})
 
 
 async def person_exists(connection: Connection, person_id: str) -> bool:
