@@ -5,7 +5,9 @@
 # make lock  resolve the dependencies anew after pyproject.toml changed
 PYTHON ?= python3
 BIN := .venv/bin
-SYNC := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --build-constraints requirements/build.txt
+UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --build-constraints requirements/build.txt
+# uv's own certificates first, the machine's where a proxy of the house signs the traffic
+sync = $(UV) $(1) requirements/installer.txt || $(UV) --system-certs $(1) requirements/installer.txt
 
 .PHONY: run test check demo portraits lock
 
@@ -35,11 +37,11 @@ portraits: .venv/test.stamp
 
 # The test environment holds all of the runtime's, so it counts for both; a sync never goes backwards.
 .venv/runtime.stamp: .venv/installer.stamp requirements/runtime.txt requirements/build.txt
-	@if [ -e .venv/test.stamp ]; then $(MAKE) .venv/test.stamp; else $(SYNC) requirements/runtime.txt requirements/installer.txt; fi
+	@if [ -e .venv/test.stamp ]; then $(MAKE) .venv/test.stamp; else $(call sync,requirements/runtime.txt); fi
 	@touch $@
 
 .venv/test.stamp: .venv/installer.stamp requirements/test.txt requirements/build.txt
-	$(SYNC) requirements/test.txt requirements/installer.txt
+	@$(call sync,requirements/test.txt)
 	@touch $@ .venv/runtime.stamp
 
 lock: .venv/installer.stamp
