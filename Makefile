@@ -6,8 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --build-constraints requirements/build.txt
-# uv's own certificates first, the machine's where a proxy of the house signs the traffic
-sync = $(UV) $(1) requirements/installer.txt || $(UV) --system-certs $(1) requirements/installer.txt
+# the machine's certificates first, for a proxy of the house may sign the traffic; uv's own where it has none
+sync = $(UV) --system-certs $(1) requirements/installer.txt || $(UV) $(1) requirements/installer.txt
 
 .PHONY: run test check demo portraits lock
 

@@ -1,5 +1,6 @@
-"""The README says what is: its settings are the settings, and its commands run as they stand."""
+"""The README says what is: its settings are the settings, its commands run as they stand, and so does its demo."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from checkin_service.settings import SETTINGS
+from tests import demo
 from tests.portraits import write_portraits
 from tests.service.own_process import OwnProcess, served
 
@@ -25,7 +27,7 @@ def test_the_table_of_settings_is_the_settings() -> None:
     assert rows == settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own() -> Iterator[OwnProcess]:
     with served() as process:
         yield process
@@ -43,6 +45,14 @@ def test_every_call_of_the_readme_runs(own: OwnProcess, tmp_path: Path) -> None:
     answers = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     assert [answer["outcome"] for answer in answers if "outcome" in answer] == ["accepted"]
     assert "completed" in {answer.get("state") for answer in answers}
+
+
+def test_the_demonstration_ends_as_it_must(own: OwnProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asyncio.run(demo.tell(own)) == 0
+    told = capsys.readouterr().out
+    for reason in ("outside_geofence", "non_match", "no_face", "window_closed", "already_checked_in"):
+        assert f"rejected {reason}" in told or f"accepted {reason}" in told
+    assert "completed, 2/2 accepted" in told
 
 
 def blocks() -> list[str]:
