@@ -243,7 +243,7 @@ async def test_an_encoded_body_is_not_decoded(stage: Stage, name: str, encoding:
 
 
 async def test_a_bomb_is_not_inflated(stage: Stage) -> None:
-    bomb = gzip.compress(bytes(300 * MEGABYTE), compresslevel=1)[: 2 * MEGABYTE - 1]
+    bomb = gzip.compress(bytes(64 * MEGABYTE), compresslevel=1)
     assert_refused(
         await CALLS["query"].send(stage, bomb, **{"Content-Encoding": "gzip"}), 415, "unsupported_media_type"
     )
@@ -1060,7 +1060,7 @@ ANYTHING = st.recursive(
     max_leaves=12,
 )
 SHORT = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 
