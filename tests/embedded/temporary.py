@@ -1,6 +1,8 @@
 """Embedded stores for tests, in directories that go away."""
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +23,16 @@ def temporary_data_dir() -> Iterator[Path]:
 
 @contextmanager
 def temporary_stores(postgres_settings: Mapping[str, str] | None = None) -> Iterator[EmbeddedStores]:
-    """A PostgreSQL and a Valkey of their own, empty; any number may run side by side."""
+    """A PostgreSQL and a Valkey of their own, empty; any number may run side by side.
+
+    PostgreSQL ends at once: an orderly end writes out every test's database, to be thrown away.
+    """
     with (
         temporary_data_dir() as data_dir,
         embedded_stores(data_dir, postgres_settings=postgres_settings or {}) as stores,
     ):
-        yield stores
+        try:
+            yield stores
+        finally:
+            postmaster = (data_dir / "postgres" / "postmaster.pid").read_text().split()[0]
+            os.kill(int(postmaster), signal.SIGQUIT)
