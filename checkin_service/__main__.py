@@ -37,14 +37,15 @@ from face import WorkerFailed
 
 # What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
 START_FAILURES = (
-    SettingError,
     EmbeddedError,
     DatabaseSetupError,
     KeyFileError,
     KeySetError,
     WorkerFailed,
     asyncpg.PostgresError,
+    asyncpg.InterfaceError,
     OSError,
+    ValueError,  # an address that can't be read
 )
 
 
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _configure_logs()
     try:
-        settings = _with_reachable_data(read_settings())
+        settings = read_settings()
         run: Callable[[Settings, argparse.Namespace], None] = options.run
         run(settings, options)
     except START_FAILURES as error:
@@ -85,8 +86,6 @@ def _with_reachable_data(settings: Settings) -> Settings:
 
     A directory that somebody chose is never moved: one that is closed is their mistake to hear of.
     """
-    if settings.database_url and settings.redis_url:
-        return settings
     chosen = settings.data_dir != Path(SETTINGS["data_dir"].default)
     data_dir = settings.data_dir if chosen else reachable_data_dir(settings.data_dir)
     if data_dir.resolve() != settings.data_dir.resolve():
@@ -98,8 +97,8 @@ def _with_reachable_data(settings: Settings) -> Settings:
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> None:
-    with _stores(settings) as stores:
-        _run(_serve_until_stopped(settings, stores))
+    with _stores(settings) as (reachable, stores):
+        _run(_serve_until_stopped(reachable, stores))
 
 
 def _migrate(settings: Settings, _: argparse.Namespace) -> None:
@@ -130,6 +129,7 @@ def _token(settings: Settings, options: argparse.Namespace) -> None:
             "development tokens exist only with the embedded stores: "
             "unset CHECKIN_JWKS, DATABASE_URL and REDIS_URL, or ask your issuer"
         )
+    settings = _with_reachable_data(settings)
     print(development_token(settings.data_dir, options.sub, options.scope, options.minutes))
 
 
@@ -139,28 +139,32 @@ def _database(settings: Settings) -> Iterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
+    settings = _with_reachable_data(settings)
     with embedded_stores(settings.data_dir, valkey=False) as embedded:
         yield embedded.database_url or ""
 
 
 @contextmanager
-def _stores(settings: Settings) -> Iterator[Stores]:
-    """The configured stores, or the embedded ones for as long as the command runs."""
+def _stores(settings: Settings) -> Iterator[tuple[Settings, Stores]]:
+    """The configured stores, or the embedded ones for as long as the command runs; the settings with the data
+    directory that these can reach."""
     if settings.jwks is None and not settings.all_embedded:
         raise SettingError(
             "CHECKIN_JWKS must name your issuer's key set when DATABASE_URL or REDIS_URL is configured"
         )
     if settings.database_url and settings.redis_url:
-        yield Stores(settings.database_url, settings.redis_url, settings.jwks or "")
+        yield settings, Stores(settings.database_url, settings.redis_url, settings.jwks or "")
         return
+    settings = _with_reachable_data(settings)
     with embedded_stores(
         settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None
     ) as embedded:
-        yield Stores(
+        stores = Stores(
             database_url=settings.database_url or embedded.database_url or "",
             redis_url=settings.redis_url or embedded.redis_url or "",
             jwks=settings.jwks or str(development_key_set(settings.data_dir)),
         )
+        yield settings, stores
 
 
 async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:

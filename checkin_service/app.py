@@ -116,8 +116,8 @@ async def _prepared_database(
     async with open_database(stores.database_url, settings.database_connections, held) as database:
         async with database.connection() as connection:
             await migrate(connection)
-            used = await persons.register_wrapping_key(connection, keys.current)
-        unknown = sorted(set(used) - set(keys.wrapping))
+        async with database.transaction() as connection:
+            unknown = await persons.adopt_wrapping_key(connection, keys.current, keys.wrapping)
         if unknown:
             raise DatabaseSetupError(
                 f"this database holds data wrapped by {', '.join(unknown)}, which is not in {settings.key_path}: "

@@ -1,6 +1,6 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.template_keys import WrappedKey
 
+WRAPPING_KEY_LOCK = 0x6B6579
 CONSENT_SCOPES = frozenset({"face", "face_transfer", "location"})
 
 
@@ -248,10 +249,16 @@ async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
     return [MyTask(**row) for row in rows]
 
 
-async def register_wrapping_key(connection: Connection, wrapping_key_id: str) -> list[str]:
-    """Notes the key that wraps from now on; every key id that wraps some person's data key."""
-    await connection.execute(
-        "INSERT INTO wrapping_key (wrapping_key_id) VALUES ($1) ON CONFLICT DO NOTHING", wrapping_key_id
-    )
-    rows = await connection.fetch("SELECT wrapping_key_id FROM wrapping_key")
-    return [row["wrapping_key_id"] for row in rows]
+async def adopt_wrapping_key(connection: Connection, current: str, known: Collection[str]) -> list[str]:
+    """Notes the key that wraps from now on, unless the database was used with keys that are not `known`; those.
+
+    The caller's transaction: one process at a time, so that two fresh replicas can't each bring a key of their own.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", WRAPPING_KEY_LOCK)
+    rows = await connection.fetch("SELECT wrapping_key_id FROM wrapping_key ORDER BY first_seen_at")
+    unknown = [row["wrapping_key_id"] for row in rows if row["wrapping_key_id"] not in known]
+    if not unknown:
+        await connection.execute(
+            "INSERT INTO wrapping_key (wrapping_key_id) VALUES ($1) ON CONFLICT DO NOTHING", current
+        )
+    return unknown

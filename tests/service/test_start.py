@@ -1,0 +1,87 @@
+"""What stops a start, and that it leaves nothing behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres.database import DatabaseSetupError
+from checkin_service.adapters.token_keys import development_key_set
+from checkin_service.settings import SettingError, read_settings
+from tests.service.stage import running_service
+
+
+async def test_a_replica_with_another_key_does_not_start(
+    database_url: str, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    redis_url = stores.redis_url or ""
+    first, second = tmp_path / "first", tmp_path / "second"
+    async with running_service(database_url, redis_url, first) as stage:
+        assert (await stage.enrol("p-1")).status == 201
+    with pytest.raises(DatabaseSetupError, match="CHECKIN_KEY_FILE"):
+        async with running_service(database_url, redis_url, second):
+            pytest.fail("it started with keys that read nothing")
+    # the refused one has not left its key as one that the first would have to know
+    async with running_service(database_url, redis_url, first) as stage:
+        assert (await stage.enrol("p-1")).status == 201
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("CHECKIN_PORT", "eighty"),
+        ("CHECKIN_PORT", "70000"),
+        ("CHECKIN_MATCH_DISTANCE", "nan"),
+        ("CHECKIN_MATCH_DISTANCE", "0.61"),
+        ("CHECKIN_SERVICE_BOX", "23,22,113,115"),
+        ("CHECKIN_ENROLMENT_BASIS", "because"),
+        ("CHECKIN_ATTEMPTS_PER_DAY", "0"),
+        ("CHECKIN_FACE_WORKERS", "0"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(variable: str, text: str) -> None:
+    with pytest.raises(SettingError, match=variable):
+        read_settings({variable: text})
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"CHECKIN_PORT": "x"}, "CHECKIN_PORT"),
+        ({"DATABASE_URL": "postgresql:///nowhere?host=/nonexistent"}, "CHECKIN_JWKS"),
+        (
+            {"DATABASE_URL": "mysql://x", "REDIS_URL": "redis://x", "CHECKIN_JWKS": "absent.json"},
+            "absent.json",
+        ),
+        ({"DATABASE_URL": "mysql://x", "REDIS_URL": "redis://x", "CHECKIN_JWKS": "{jwks}"}, "mysql"),
+    ],
+)
+def test_a_start_that_fails_says_what_to_do_in_a_sentence(
+    environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    jwks = str(development_key_set(tmp_path))
+    settings = {name: value.format(jwks=jwks) for name, value in environment.items()}
+    run = subprocess.run(
+        [sys.executable, "-m", "checkin_service", "serve"],
+        env={"CHECKIN_DATA_DIR": str(tmp_path / "data"), **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_no_development_token_beside_a_configured_issuer(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "checkin_service", "token", "--sub", "p-1", "--scope", "tasks"],
+        env={"CHECKIN_DATA_DIR": str(tmp_path / "data"), "CHECKIN_JWKS": "https://issuer.example/jwks.json"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "embedded stores" in run.stderr
