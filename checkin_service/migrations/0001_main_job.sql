@@ -294,3 +294,54 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state = 'revoked') AS revoked,
            count(*) FILTER (WHERE state NOT IN ('accepted', 'in_review') AND NOT has_reference) AS lacking_material
     FROM member_status m WHERE m.task_id = t.task_id) s;
+
+-- Everything that a submission is judged by, of one snapshot.
+CREATE VIEW check_in_case AS
+SELECT r.check_in_id, r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
+       t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
+       p.reference_id, p.wrapping_key_id, p.wrapped_key,
+       c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
+       a.check_in_id AS accepted_id, a.accepted_at,
+       (SELECT count(*) FROM attempt x
+        WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
+          AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
+       f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
+       s.photos, s.model_ids, s.sealed
+FROM receipt r
+JOIN task t USING (task_id)
+JOIN person p USING (person_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM fence_version v
+    WHERE v.task_id = r.task_id AND (v.effective_at <= r.received_at OR v.version = 1)
+    ORDER BY v.effective_at DESC, v.version DESC LIMIT 1) f
+CROSS JOIN LATERAL (
+    SELECT array_agg(photo) AS photos, array_agg(model_id) AS model_ids, array_agg(sealed) AS sealed
+    FROM template WHERE reference_id = p.reference_id) s
+LEFT JOIN consent c USING (person_id)
+LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL;
+
+-- The same under the locks of a verdict: person, then task. Each statement of a function sees what was committed
+-- before it began, so the case is read as it is once both are held.
+CREATE FUNCTION locked_check_in_case(wanted uuid) RETURNS SETOF check_in_case LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM person WHERE person_id = (SELECT person_id FROM receipt WHERE check_in_id = wanted)
+        FOR NO KEY UPDATE;
+    PERFORM FROM task WHERE task_id = (SELECT task_id FROM receipt WHERE check_in_id = wanted)
+        FOR NO KEY UPDATE;
+    RETURN QUERY SELECT * FROM check_in_case WHERE check_in_id = wanted;
+END
+$$;
+
+-- The stored answer, which every retry of the key gets, and what it changes in the task's status. The last thing a
+-- verdict does, because the feed's lock orders all writers.
+CREATE FUNCTION answer_check_in(
+    wanted uuid, given json, feed_lock bigint, changed_task text, change_types text[], at timestamptz) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE change_type text;
+BEGIN
+    UPDATE receipt SET answer = given, leased_until = NULL WHERE check_in_id = wanted;
+    FOREACH change_type IN ARRAY change_types LOOP
+        PERFORM append_changes(feed_lock, ARRAY[changed_task], change_type, at);
+    END LOOP;
+END
+$$;

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from checkin_service.adapters.postgres import check_ins, persons, tasks
+from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
@@ -105,7 +105,7 @@ async def _judge(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str,
     analysis: Analysis | None = None
     for _ in range(ROUNDS):
         async with judge.database.connection() as connection:
-            loaded = await _load(connection, receipt)
+            loaded = _still_there(await check_ins.load_case(connection, receipt.check_in_id))
         location = _locate(judge, check_in, loaded)
         if analysis is None and _needs_face(judge.policy, loaded, location):
             analysis = await judge.faces.analyse(check_in.selfie)
@@ -117,8 +117,7 @@ async def _judge(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str,
     raise Refusal("unavailable")
 
 
-async def _load(connection: Connection, receipt: Receipt) -> LoadedCase:
-    loaded = await check_ins.load_case(connection, receipt.check_in_id)
+def _still_there(loaded: LoadedCase | None) -> LoadedCase:
     if loaded is None:
         # the person was erased meanwhile, and the receipt with them
         raise Refusal("challenge_invalid")
@@ -156,9 +155,7 @@ async def _settle(
     connection: Connection, judge: Judge, check_in: CheckIn, receipt: Receipt, evidence: Evidence
 ) -> dict[str, Any] | None:
     """The verdict under locks; None when the case has changed so that more evidence is needed."""
-    await persons.lock_person(connection, check_in.submission.person_id)
-    await tasks.lock_task(connection, receipt.task_id)
-    loaded = await _load(connection, receipt)
+    loaded = _still_there(await check_ins.lock_case(connection, receipt.check_in_id))
     if loaded.answer is not None:
         # this owner was slow: its lease ran out, and whoever took over has judged
         return loaded.answer

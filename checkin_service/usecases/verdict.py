@@ -10,7 +10,6 @@ from uuid import UUID
 from checkin_service.adapters.postgres import check_ins, tasks
 from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
@@ -74,8 +73,10 @@ async def write_verdict(
     }
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
-    await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
-    await _tell(connection, receipt, verdict.decision.outcome, head)
+    changes = await _changes(connection, receipt, verdict.decision.outcome, head)
+    await check_ins.answer_check_in(
+        connection, receipt.check_in_id, answer, receipt.task_id, changes, head.read_at
+    )
     return answer
 
 
@@ -88,6 +89,7 @@ async def write_repeat(
 ) -> dict[str, Any]:
     """The answer to a member who was accepted before: that check-in's id and time; no attempt is stored."""
     check_in_id, accepted_at = accepted
+    head = await _head(connection, loaded, receipt)
     answer = {
         "check_in_id": str(check_in_id),
         "task_id": receipt.task_id,
@@ -95,25 +97,25 @@ async def write_repeat(
         "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted_at)],
         "received_at": accepted_at.isoformat(),
         "location": None,
-        "task": _progress(await _head(connection, loaded, receipt)),
+        "task": _progress(head),
         "attempts_left": _attempts_left(policy, loaded, counted=False),
     }
-    await check_ins.answer_receipt(connection, receipt.check_in_id, answer)
+    await check_ins.answer_check_in(
+        connection, receipt.check_in_id, answer, receipt.task_id, (), head.read_at
+    )
     return answer
 
 
-async def _tell(connection: Connection, receipt: Receipt, outcome: Outcome, head: TaskHead) -> None:
-    """Revision and feed, for what the status shows: a refused attempt changes neither. Last, because it locks."""
-    if outcome is Outcome.REJECTED:
-        return
-    if outcome is Outcome.REVIEW and await check_ins.in_review_before(connection, receipt.check_in_id):
-        return
-    accepted = outcome is Outcome.ACCEPTED
-    await record_change(
-        connection, receipt.task_id, "member_accepted" if accepted else "member_in_review", head.read_at
-    )
-    if head.state is TaskState.COMPLETED:
-        await record_change(connection, receipt.task_id, "task_completed", head.read_at)
+async def _changes(
+    connection: Connection, receipt: Receipt, outcome: Outcome, head: TaskHead
+) -> tuple[str, ...]:
+    """What the feed is told: only what the status shows, so nothing of a refused attempt."""
+    if outcome is Outcome.ACCEPTED:
+        completed = ("task_completed",) if head.state is TaskState.COMPLETED else ()
+        return ("member_accepted", *completed)
+    if outcome is Outcome.REVIEW and not await check_ins.in_review_before(connection, receipt.check_in_id):
+        return ("member_in_review",)
+    return ()
 
 
 async def _head(connection: Connection, loaded: LoadedCase, receipt: Receipt) -> TaskHead:

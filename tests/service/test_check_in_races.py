@@ -5,10 +5,11 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres import check_ins
 from tests.service.stage import FAR, Reply, Stage, photo_of, place
 from tests.service.window import CLOSES_AT, NOON, OPENS_AT, task_at_noon
 
@@ -92,18 +93,18 @@ async def test_a_reference_that_comes_meanwhile_is_compared_with(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the first look there is nothing to compare with; the verdict sees the reference and asks for the face."""
-    lock, enrolled = persons.lock_person, asyncio.Event()
+    lock, enrolled = check_ins.lock_case, asyncio.Event()
 
-    async def enrol_first(connection: Any, person_id: str) -> Any:
+    async def enrol_first(connection: Any, check_in_id: UUID) -> Any:
         if not enrolled.is_set():
             enrolled.set()
             await stage.enrol("p-1")
-        return await lock(connection, person_id)
+        return await lock(connection, check_in_id)
 
     await stage.set_clock(NOON)
     await stage.register("T1", approved_at=OPENS_AT.isoformat())
     await stage.consent("p-1")
-    monkeypatch.setattr(persons, "lock_person", enrol_first)
+    monkeypatch.setattr(check_ins, "lock_case", enrol_first)
     accepted = await stage.check_in("p-1", "T1")
     assert accepted.body["outcome"] == "accepted"
 

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion
@@ -160,10 +161,23 @@ async def release_receipt(connection: Connection, check_in_id: UUID, ended: str 
     )
 
 
-async def answer_receipt(connection: Connection, check_in_id: UUID, answer: dict[str, Any]) -> None:
-    """The stored answer; from now on every retry of the key gets it."""
+async def answer_check_in(
+    connection: Connection,
+    check_in_id: UUID,
+    answer: dict[str, Any],
+    task_id: str,
+    changes: Sequence[str],
+    at: datetime,
+) -> None:
+    """Stores the answer, which every retry of the key gets, and tells the feed. The last thing a verdict does."""
     await connection.execute(
-        "UPDATE receipt SET answer = $2, leased_until = NULL WHERE check_in_id = $1", check_in_id, answer
+        "SELECT answer_check_in($1, $2, $3, $4, $5, $6)",
+        check_in_id,
+        answer,
+        feed.FEED_LOCK,
+        task_id,
+        list(changes),
+        at,
     )
 
 
@@ -193,29 +207,13 @@ async def read_check_in(connection: Connection, check_in_id: UUID, person_id: st
 
 async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | None:
     """One snapshot of everything that the submission is judged by; None when its receipt is gone (erased)."""
-    row = await connection.fetchrow(
-        """
-        SELECT r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
-               t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
-               p.reference_id, p.wrapping_key_id, p.wrapped_key,
-               c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
-               a.check_in_id AS accepted_id, a.accepted_at,
-               (SELECT count(*) FROM attempt x WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
-                  AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
-               f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
-               (SELECT array_agg(ROW(s.photo, s.model_id, s.sealed)) FROM template s
-                WHERE s.reference_id = p.reference_id) AS templates
-        FROM receipt r JOIN task t USING (task_id) JOIN person p USING (person_id)
-        CROSS JOIN LATERAL (
-            SELECT * FROM fence_version v
-            WHERE v.task_id = r.task_id AND (v.effective_at <= r.received_at OR v.version = 1)
-            ORDER BY v.effective_at DESC, v.version DESC LIMIT 1) f
-        LEFT JOIN consent c USING (person_id)
-        LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL
-        WHERE r.check_in_id = $1
-        """,
-        check_in_id,
-    )
+    row = await connection.fetchrow("SELECT * FROM check_in_case WHERE check_in_id = $1", check_in_id)
+    return row and _loaded_case(row)
+
+
+async def lock_case(connection: Connection, check_in_id: UUID) -> LoadedCase | None:
+    """The case with its person and its task locked, in this order, as everywhere."""
+    row = await connection.fetchrow("SELECT * FROM locked_check_in_case($1)", check_in_id)
     return row and _loaded_case(row)
 
 
@@ -275,5 +273,6 @@ def _loaded_case(row: Any) -> LoadedCase:
     accepted = (row["accepted_id"], row["accepted_at"]) if row["accepted_id"] else None
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
     key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
-    templates = tuple(SealedTemplate(*values) for values in row["templates"] or ())
+    columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
+    templates = tuple(SealedTemplate(*values) for values in zip(*columns, strict=True))
     return LoadedCase(row["answer"], case, row["consented"] or False, accepted, fence, key, templates)
