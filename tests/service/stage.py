@@ -257,8 +257,8 @@ def check_in_fields(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Waits for something that another coroutine brings about; fails after ten seconds without it."""
-    async with asyncio.timeout(10):
+    """Waits for something that another coroutine brings about; fails after a minute without it."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  the condition is anything at all
             await asyncio.sleep(0.005)
 

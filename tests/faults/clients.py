@@ -1,0 +1,150 @@
+"""Callers that never give up: they send the same request again until it is answered, and log every answer."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+from checkin_service.adapters.token_keys import development_token
+from tests.service.stage import INSIDE, Json, check_in_fields, photo_of
+
+PAUSE_S = 0.03
+BOUNDARY = "fault-test"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    body: Json
+
+    @property
+    def code(self) -> str | None:
+        return self.body.get("code")
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason["code"] for reason in self.body["reasons"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request for a check-in, to be sent as often as needed."""
+
+    person_id: str
+    task_id: str
+    key: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+            "Idempotency-Key": self.key,
+        }
+
+
+@dataclass(slots=True)
+class Caller:
+    """All persons' phones. `acknowledged` is every 201 to a check-in, with the submission it answered."""
+
+    session: aiohttp.ClientSession
+    bases: Sequence[str]
+    data_dir: Path
+    acknowledged: list[tuple[Submission, Json]] = field(default_factory=list)
+    retries: int = 0
+    _tokens: dict[tuple[str, int], str] = field(default_factory=dict)
+    _turn: Any = field(default_factory=count)
+
+    async def check_in(self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE) -> Json:
+        """A check-in of the right face to its verdict, with a new challenge when one ran out on the way."""
+        while True:
+            answer = await self.insist(await self.submission(person_id, task_id, at))
+            if answer.status == 201:
+                return answer.body
+            assert answer.code == "challenge_invalid", answer
+
+    async def submission(self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE) -> Submission:
+        """A new one, with a challenge of its own."""
+        body, headers = json.dumps({"task_id": task_id}).encode(), {"Content-Type": "application/json"}
+        challenge = await self._until_answered(person_id, "/v1/challenges", body, headers)
+        assert challenge.status == 201, challenge
+        fields = check_in_fields(task_id, challenge.body["challenge_id"], at)
+        return Submission(person_id, task_id, uuid4().hex, form(fields, photo_of(person_id, shot=1)))
+
+    async def insist(self, submission: Submission) -> Answer:
+        """Sends it until it is judged or refused for good."""
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+            "Idempotency-Key": submission.key,
+        }
+        answer = await self._until_answered(submission.person_id, "/v1/check-ins", submission.body, headers)
+        return self._logged(submission, answer)
+
+    async def send_once(self, submission: Submission) -> Answer:
+        answer = await self._post(submission.person_id, "/v1/check-ins", submission.body, submission.headers)
+        return self._logged(submission, answer)
+
+    def _logged(self, submission: Submission, answer: Answer) -> Answer:
+        if answer.status == 201:
+            self.acknowledged.append((submission, answer.body))
+        return answer
+
+    async def _until_answered(
+        self, person_id: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        """The first answer that is not to be tried again."""
+        while True:
+            try:
+                answer = await self._post(person_id, path, body, headers)
+                if answer.status < 500 and answer.code != "idempotency_in_progress":
+                    return answer
+            except (aiohttp.ClientError, ConnectionError):
+                pass
+            self.retries += 1
+            await asyncio.sleep(PAUSE_S)
+
+    async def _post(self, person_id: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        base = self.bases[next(self._turn) % len(self.bases)]
+        authorization = {"Authorization": f"Bearer {self._token(person_id)}"}
+        async with self.session.post(
+            base + path, data=body, headers={**authorization, **headers}
+        ) as response:
+            return Answer(response.status, await response.json(content_type=None))
+
+    def _token(self, person_id: str) -> str:
+        """A token of the last five minutes."""
+        owner = person_id, int(time.monotonic() // 300)
+        if owner not in self._tokens:
+            self._tokens[owner] = development_token(self.data_dir, person_id, "checkin", 15)
+        return self._tokens[owner]
+
+
+@asynccontextmanager
+async def calling(bases: Sequence[str], data_dir: Path) -> AsyncIterator[Caller]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield Caller(session, bases, data_dir)
+
+
+def form(fields: Json, selfie: bytes) -> bytes:
+    """The multipart body of a check-in, byte for byte the same at every sending."""
+    parts = [
+        _part(f'name="{name}"', (value if isinstance(value, str) else json.dumps(value)).encode())
+        for name, value in fields.items()
+    ]
+    parts.append(_part('name="selfie"; filename="selfie.jpg"', selfie))
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def _part(disposition: str, content: bytes) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    return head.encode() + content + b"\r\n"

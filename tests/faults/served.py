@@ -1,0 +1,114 @@
+"""A service process with an engine of fixed answers, on given stores and made to be killed:
+
+python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [--without DEFENCE]
+"""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from checkin_service.adapters.postgres import persons, tasks
+from checkin_service.adapters.postgres.check_ins import Receipt
+from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.token_keys import development_key_set
+from checkin_service.app import Stores, make_app
+from checkin_service.settings import read_settings
+from checkin_service.usecases import submit_check_in
+from checkin_service.usecases.submit_check_in import Judge
+from checkin_service.usecases.verdict import CheckIn
+from face import Analysis
+from tests.service.fixed_engine import FixedEngine
+
+ANALYSIS_S = 0.02
+ANSWERED_BEFORE_COMMIT_S = 0.2
+
+
+class UnhurriedEngine(FixedEngine):
+    """Takes its time, so that a process can be killed between receipt and verdict."""
+
+    async def analyse(self, photo: bytes) -> Analysis:
+        await asyncio.sleep(ANALYSIS_S)
+        return await super().analyse(photo)
+
+
+class AnswersEarly(Database):
+    """Lets go of a transaction before its COMMIT: the mistake that promise 1 forbids."""
+
+    commits: set[asyncio.Task[None]] = set()  # noqa: RUF012  the event loop alone would let go of them
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        connection = await self._pool.acquire()
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            yield connection
+        except BaseException:
+            await transaction.rollback()
+            await self._pool.release(connection)
+            raise
+        self.commits.add(asyncio.create_task(self._commit(connection, transaction)))
+
+    async def _commit(self, connection: Connection, transaction: Any) -> None:
+        await asyncio.sleep(ANSWERED_BEFORE_COMMIT_S)
+        await transaction.commit()
+        await self._pool.release(connection)
+
+
+def answer_before_commit() -> None:
+    judge_in_order = submit_check_in._judge
+
+    async def judge_early(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str, Any]:
+        early = AnswersEarly(judge.database._pool, judge.database._held)
+        return await judge_in_order(replace(judge, database=early), check_in, receipt)
+
+    submit_check_in._judge = judge_early
+
+
+def judge_without_locks() -> None:
+    async def no_lock(*_: object) -> None:
+        return None
+
+    persons.lock_person = no_lock  # type: ignore[assignment]
+    tasks.lock_task = no_lock  # type: ignore[assignment]
+
+
+WITHOUT: dict[str, Callable[[], None]] = {
+    "commit-before-answer": answer_before_commit,
+    "locks": judge_without_locks,
+}
+
+
+async def serve(options: argparse.Namespace) -> None:
+    settings = read_settings(
+        {"CHECKIN_DATA_DIR": options.data_dir, "CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1000000"}
+    )
+    stores = Stores(options.database, options.redis, str(development_key_set(settings.data_dir)))
+    app = make_app(settings, stores, lambda _: UnhurriedEngine().running())
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", options.port).start()
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("database", "redis", "data-dir"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--without", choices=WITHOUT)
+    options = parser.parse_args()
+    if options.without:
+        WITHOUT[options.without]()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()
