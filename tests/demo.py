@@ -15,22 +15,9 @@ import aiohttp
 
 from tests import portraits
 from tests.service.own_process import OwnProcess, served
+from tests.service.stage import FAR, INSIDE, check_in_fields, registration
 
 Json = dict[str, Any]
-OFFICE, ELSEWHERE = (114.0600, 22.5440), (114.0700, 22.5500)
-ADDRESS = "深圳市福田区福中三路1号"
-FENCE = {
-    "type": "Polygon",
-    "coordinates": [
-        [
-            [114.0590, 22.5430],
-            [114.0610, 22.5430],
-            [114.0610, 22.5450],
-            [114.0590, 22.5450],
-            [114.0590, 22.5430],
-        ]
-    ],
-}
 LEAD, ENGINEER = "p-hopper", "p-collins"
 
 
@@ -71,23 +58,7 @@ class Story:
     # --- the steps ---
 
     async def register(self, task_id: str, approved_at: datetime, *person_ids: str) -> None:
-        body = {
-            "case_id": task_id,
-            "round": 1,
-            "flow": "first_application",
-            "enterprise": {"uscc": "91440300MA5DEM012D", "name": "深圳某建筑工程有限公司"},
-            "approved_at": approved_at.isoformat(),
-            "place": {"registered_address": ADDRESS, "frame": "wgs84", "fence": FENCE, "buffer_m": 100},
-            "roster": [
-                {
-                    "person_id": person_id,
-                    "name": "某*",
-                    "categories": ["registered"],
-                    "technical_lead": not index,
-                }
-                for index, person_id in enumerate(person_ids)
-            ],
-        }
+        body = registration(*person_ids, case_id=task_id, approved_at=approved_at.isoformat())
         status = await self.platform("PUT", f"/v1/tasks/{task_id}", json=body)
         say(f"The platform registers {task_id}: open until {status['closes_at']}")
 
@@ -153,16 +124,16 @@ async def tell(own: OwnProcess) -> int:
         await story.platform_view("demo-open")
         mine = portraits.hopper_altered()
         for what, expected, task_id, at, selfie in (
-            ("Wrong place", "outside_geofence", "demo-open", ELSEWHERE, mine),
-            ("Wrong person", "non_match", "demo-open", OFFICE, portraits.astronaut_altered()),
-            ("No face", "no_face", "demo-open", OFFICE, portraits.landscape()),
-            ("After the deadline", "window_closed", "demo-over", OFFICE, mine),
-            ("Right face, right place", "accepted", "demo-open", OFFICE, mine),
-            ("Once more", "already_checked_in", "demo-open", OFFICE, mine),
+            ("Wrong place", "outside_geofence", "demo-open", FAR, mine),
+            ("Wrong person", "non_match", "demo-open", INSIDE, portraits.astronaut_altered()),
+            ("No face", "no_face", "demo-open", INSIDE, portraits.landscape()),
+            ("After the deadline", "window_closed", "demo-over", INSIDE, mine),
+            ("Right face, right place", "accepted", "demo-open", INSIDE, mine),
+            ("Once more", "already_checked_in", "demo-open", INSIDE, mine),
         ):
             await story.check_in(what, expected, task_id, LEAD, at, selfie)
         await story.check_in(
-            "The colleague too", "accepted", "demo-open", ENGINEER, OFFICE, portraits.astronaut_altered()
+            "The colleague too", "accepted", "demo-open", ENGINEER, INSIDE, portraits.astronaut_altered()
         )
         await story.feed()
         print("\n" + ("\n".join(story.failures) or "Every step ended as it must."))
@@ -170,19 +141,9 @@ async def tell(own: OwnProcess) -> int:
 
 
 def _form(task_id: str, challenge_id: str, at: tuple[float, float], selfie: bytes) -> aiohttp.FormData:
-    now = datetime.now(UTC).isoformat()
-    fix = {"lon": at[0], "lat": at[1], "accuracy_m": 15, "at": now}
-    fields = {
-        "task_id": task_id,
-        "challenge_id": challenge_id,
-        "frame": "wgs84",
-        "fixes": json.dumps([fix]),
-        "captured_at": now,
-        "device": json.dumps({"platform": "android", "model": "demo"}),
-    }
     form = aiohttp.FormData()
-    for name, value in fields.items():
-        form.add_field(name, value)
+    for name, value in check_in_fields(task_id, challenge_id, at).items():
+        form.add_field(name, value if isinstance(value, str) else json.dumps(value))
     form.add_field("selfie", selfie, filename="selfie.jpg", content_type="image/jpeg")
     return form
 
