@@ -1,6 +1,7 @@
 # make run   set up and run the service on its embedded PostgreSQL and Valkey
 # make test  set up and pass every check and test
 # make demo  play the whole story on real faces against a service of its own
+# make bench  measure what a check-in, a poll and a page of the feed cost
 # make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
 # make lock  resolve the dependencies anew after pyproject.toml changed
 PYTHON ?= python3
@@ -9,7 +10,7 @@ UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --r
 # the machine's certificates first, for a proxy of the house may sign the traffic; uv's own where it has none
 sync = $(UV) --system-certs $(1) requirements/installer.txt || $(UV) $(1) requirements/installer.txt
 
-.PHONY: run test check demo portraits lock
+.PHONY: run test check bench demo portraits lock
 
 run: .venv/runtime.stamp
 	@exec $(BIN)/python -m checkin_service serve
@@ -22,6 +23,9 @@ check: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/test.stamp
+	@exec $(BIN)/python -m tests.bench
 
 demo: .venv/test.stamp
 	@exec $(BIN)/python -m tests.demo

@@ -133,7 +133,7 @@ class Stage:
     async def enrol(self, person_id: str, *photos: bytes) -> Reply:
         form = aiohttp.FormData()
         for photo in photos or (photo_of(person_id),):
-            form.add_field("photo", photo, filename="photo.jpg", content_type="image/jpeg")
+            form.add_field("photo", io.BytesIO(photo), filename="photo.jpg", content_type="image/jpeg")
         return await self.platform("PUT", f"/v1/persons/{person_id}/reference", data=form)
 
     async def consent(self, person_id: str, scopes: Sequence[str] = ALL_SCOPES) -> Reply:
@@ -159,7 +159,7 @@ class Stage:
         form = aiohttp.FormData()
         for name, value in fields.items():
             form.add_field(name, value if isinstance(value, str) else json.dumps(value))
-        form.add_field("selfie", selfie, filename="selfie.jpg", content_type="image/jpeg")
+        form.add_field("selfie", io.BytesIO(selfie), filename="selfie.jpg", content_type="image/jpeg")
         headers = {"Idempotency-Key": key or uuid4().hex, "Accept-Language": language}
         return await self.person(person_id, "POST", "/v1/check-ins", data=form, headers=headers)
 
@@ -273,13 +273,19 @@ def members_digest(status: Json) -> str:
 
 @asynccontextmanager
 async def running_service(
-    database_url: str, redis_url: str, data_dir: Path, engine: FixedEngine | None = None, **environment: str
+    database_url: str,
+    redis_url: str,
+    data_dir: Path,
+    engine: FixedEngine | None = None,
+    *,
+    real_faces: bool = False,
+    **environment: str,
 ) -> AsyncIterator[Stage]:
-    """A service with a fixed engine on these stores; its address is the test client's own."""
+    """A service on these stores with a fixed engine, or with the real worker pool; at the test client's address."""
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
     faces = engine or FixedEngine()
     stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
-    server = TestServer(make_app(settings, stores, lambda _: faces.running()))
+    server = TestServer(make_app(settings, stores, None if real_faces else lambda _: faces.running()))
     await server.start_server(auto_decompress=False)  # as `serve` does
     async with TestClient(server) as client:
         yield Stage(client, settings, database_url, faces)

@@ -1,0 +1,47 @@
+"""Odd and hostile pictures through the API, with the real engine: each as its label says, and never a 5xx."""
+
+from pathlib import Path
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from tests.face.test_edge_pictures import REFUSED, TOO_SMALL, UPRIGHT
+from tests.service.stage import Reply, running_service
+
+REFUSING_STATUS = {"unsupported_media_type": 415, "image_unreadable": 422}
+REFUSALS = {name: f"{REFUSING_STATUS[code]} {code}" for name, code in REFUSED.items()}
+
+
+async def test_each_picture_is_judged_by_its_label_and_none_costs_an_accepted_check_in(
+    database_url: str, stores: EmbeddedStores, shared: Path, tmp_path: Path
+) -> None:
+    folder = shared / "data" / "images_edge"
+    pictures = {name: (folder / name).read_bytes() for name in (*UPRIGHT, *TOO_SMALL, *REFUSED)}
+    portrait = (shared / "data" / "portraits" / "fr_barack_obama" / "1.jpg").read_bytes()
+    async with running_service(database_url, stores.redis_url or "", tmp_path, real_faces=True) as stage:
+        enrolled = {name: said(await stage.enrol("p-edge", picture)) for name, picture in pictures.items()}
+        assert (await stage.enrol("p-edge", portrait)).status == 201
+        await stage.consent("p-edge")
+        checked_in = {}
+        for name, picture in pictures.items():
+            task_id = name.replace(".", "-")
+            await stage.register(task_id, "p-edge")
+            checked_in[name] = said(await stage.check_in("p-edge", task_id, selfie=picture))
+            # whatever the picture did, the right one still counts
+            await stage.check_in("p-edge", task_id, selfie=portrait)
+            assert (await stage.status(task_id))["state"] == "completed", name
+    assert enrolled == (
+        dict.fromkeys(UPRIGHT, "201") | dict.fromkeys(TOO_SMALL, "422 poor_quality too_small") | REFUSALS
+    )
+    assert checked_in == (
+        dict.fromkeys(UPRIGHT, "201 accepted") | dict.fromkeys(TOO_SMALL, "201 poor_quality") | REFUSALS
+    )
+
+
+def said(reply: Reply) -> str:
+    """Status and codes."""
+    if reply.status == 201:
+        codes = [reason["code"] for reason in reply.body.get("reasons", [])] or [
+            reply.body.get("outcome", "")
+        ]
+    else:
+        codes = [error["code"] for error in reply.body["errors"]] or [reply.code]
+    return " ".join([str(reply.status), *codes]).strip()
