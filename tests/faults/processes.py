@@ -51,11 +51,10 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def processes(
-    number: int, folder: Path, database_url: str, redis_url: str, data_dir: Path, without: str | None = None
+    number: int, folder: Path, database_url: str, redis_url: str, data_dir: Path, *switches: str
 ) -> AsyncIterator[list[ServiceProcess]]:
-    """So many service processes on one database, ready; killed in the end. `without`: a defence of theirs."""
-    arguments = ["--database", database_url, "--redis", redis_url, "--data-dir", str(data_dir)]
-    arguments += ["--without", without] if without else []
+    """So many service processes on one database, ready; killed in the end."""
+    arguments = ["--database", database_url, "--redis", redis_url, "--data-dir", str(data_dir), *switches]
     running = [ServiceProcess(arguments, folder / f"served-{index}.log") for index in range(number)]
     try:
         for process in running:

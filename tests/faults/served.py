@@ -1,11 +1,11 @@
 """A service process with an engine of fixed answers, on given stores and made to be killed:
 
-python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [--without DEFENCE]
+python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [--answer-early]
 """
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from checkin_service.adapters.postgres import persons, tasks
 from checkin_service.adapters.postgres.check_ins import Receipt
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
@@ -71,20 +70,6 @@ def answer_before_commit() -> None:
     submit_check_in._judge = judge_early
 
 
-def judge_without_locks() -> None:
-    async def no_lock(*_: object) -> None:
-        return None
-
-    persons.lock_person = no_lock  # type: ignore[assignment]
-    tasks.lock_task = no_lock  # type: ignore[assignment]
-
-
-WITHOUT: dict[str, Callable[[], None]] = {
-    "commit-before-answer": answer_before_commit,
-    "locks": judge_without_locks,
-}
-
-
 async def serve(options: argparse.Namespace) -> None:
     settings = read_settings(
         {"CHECKIN_DATA_DIR": options.data_dir, "CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1000000"}
@@ -102,10 +87,10 @@ def main() -> None:
     for name in ("database", "redis", "data-dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--without", choices=WITHOUT)
+    parser.add_argument("--answer-early", action="store_true")
     options = parser.parse_args()
-    if options.without:
-        WITHOUT[options.without]()
+    if options.answer_early:
+        answer_before_commit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
 

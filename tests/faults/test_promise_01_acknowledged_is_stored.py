@@ -166,7 +166,7 @@ async def test_control_answering_before_commit_loses_what_callers_were_told(
     await set_up(stage, SHORT)
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
     async with (
-        processes(1, tmp_path, *at, without="commit-before-answer") as [process],
+        processes(1, tmp_path, *at, "--answer-early") as [process],
         calling([process.base], stage.settings.data_dir) as caller,
     ):
         submitting = asyncio.create_task(submit_all(caller, SHORT))

@@ -38,6 +38,8 @@ _SCHEMA = """
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
         WHERE relnamespace = 'public'::regnamespace AND attnum > 0
         UNION ALL
+        SELECT viewname || definition FROM pg_views WHERE schemaname = 'public'
+        UNION ALL
         SELECT tgrelid::regclass || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
         UNION ALL
         SELECT setconfig::text FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase
