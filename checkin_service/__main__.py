@@ -31,7 +31,7 @@ from checkin_service.adapters.token_keys import (
     development_token,
 )
 from checkin_service.app import DRAIN_S, Stores, make_app
-from checkin_service.settings import SETTINGS, SettingError, Settings, read_settings
+from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.usecases.sweep import sweep
 from face import WorkerFailed
 
@@ -82,12 +82,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_reachable_data(settings: Settings) -> Settings:
-    """With the default data directory moved to where the embedded servers' user can reach it, where needed.
+    """With the data directory where the embedded servers' user can reach it: elsewhere, if a parent is closed.
 
-    A directory that somebody chose is never moved: one that is closed is their mistake to hear of.
+    The same directory always moves to the same place, so that the next run and `token` find it.
     """
-    chosen = settings.data_dir != Path(SETTINGS["data_dir"].default)
-    data_dir = settings.data_dir if chosen else reachable_data_dir(settings.data_dir)
+    data_dir = reachable_data_dir(settings.data_dir)
     if data_dir.resolve() != settings.data_dir.resolve():
         print(
             f"PostgreSQL's user can't reach {settings.data_dir}; data is kept in {data_dir}", file=sys.stderr
