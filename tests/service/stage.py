@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import aiohttp
@@ -276,16 +276,14 @@ async def running_service(
     database_url: str,
     redis_url: str,
     data_dir: Path,
-    engine: FixedEngine | None = None,
-    *,
-    real_faces: bool = False,
+    engine: FixedEngine | Literal["real"] | None = None,
     **environment: str,
 ) -> AsyncIterator[Stage]:
     """A service on these stores with a fixed engine, or with the real worker pool; at the test client's address."""
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
-    faces = engine or FixedEngine()
+    faces = engine if isinstance(engine, FixedEngine) else FixedEngine()
     stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
-    server = TestServer(make_app(settings, stores, None if real_faces else lambda _: faces.running()))
+    server = TestServer(make_app(settings, stores, None if engine == "real" else lambda _: faces.running()))
     await server.start_server(auto_decompress=False)  # as `serve` does
     async with TestClient(server) as client:
         yield Stage(client, settings, database_url, faces)

@@ -16,7 +16,7 @@ async def test_each_picture_is_judged_by_its_label_and_none_costs_an_accepted_ch
     folder = shared / "data" / "images_edge"
     pictures = {name: (folder / name).read_bytes() for name in (*UPRIGHT, *TOO_SMALL, *REFUSED)}
     portrait = (shared / "data" / "portraits" / "fr_barack_obama" / "1.jpg").read_bytes()
-    async with running_service(database_url, stores.redis_url or "", tmp_path, real_faces=True) as stage:
+    async with running_service(database_url, stores.redis_url or "", tmp_path, "real") as stage:
         enrolled = {name: said(await stage.enrol("p-edge", picture)) for name, picture in pictures.items()}
         assert (await stage.enrol("p-edge", portrait)).status == 201
         await stage.consent("p-edge")
