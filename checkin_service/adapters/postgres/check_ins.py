@@ -1,7 +1,7 @@
 """Challenges, receipts, attempts and acceptances."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -74,6 +74,19 @@ class Attempt:
     operating_point: str | None
     photo_sha256: bytes
     device: dict[str, Any] | None
+
+
+_ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
+_INSERT_ATTEMPT = f"""
+    WITH judged AS (
+        INSERT INTO attempt ({", ".join(_ATTEMPT_COLUMNS)})
+        VALUES ({", ".join(f"${n}" for n in range(1, len(_ATTEMPT_COLUMNS) + 1))})
+        ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
+        RETURNING check_in_id, task_id, person_id, received_at, outcome)
+    INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
+    SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
+    FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
+    """  # noqa: S608  the columns are the dataclass's own
 
 
 async def open_challenge(
@@ -223,20 +236,7 @@ async def insert_attempt(connection: Connection, attempt: Attempt) -> None:
     A second `too_many_attempts` of a day is the same fact and adds no row. Raises a constraint violation where
     any promise would break.
     """
-    columns = asdict(attempt)
-    await connection.execute(
-        f"""
-        WITH judged AS (
-            INSERT INTO attempt ({", ".join(columns)})
-            VALUES ({", ".join(f"${n}" for n in range(1, len(columns) + 1))})
-            ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
-            RETURNING check_in_id, task_id, person_id, received_at, outcome)
-        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
-        SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
-        FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
-        """,  # noqa: S608  the columns are the dataclass's own
-        *columns.values(),
-    )
+    await connection.execute(_INSERT_ATTEMPT, *(getattr(attempt, column) for column in _ATTEMPT_COLUMNS))
 
 
 async def in_review_before(connection: Connection, check_in_id: UUID) -> bool:
