@@ -60,11 +60,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 @dataclass(slots=True)
 class Cost:
-    """What a piece of work took: seconds of wall clock, and of CPU by the service and by PostgreSQL."""
+    """What a piece of work took: seconds of wall clock, and of CPU by service, PostgreSQL and face workers."""
 
     wall_s: float
     service_cpu_s: float
     postgres_cpu_s: float
+    face_cpu_s: float
 
 
 # --- The service under measurement ---
@@ -76,6 +77,7 @@ class Bench:
     ) -> None:
         self.session, self.base, self.data_dir = session, base, data_dir
         self.service = [pid for pid in processes_below(service) if not is_face_worker(pid)]
+        self.faces = [pid for pid in processes_below(service) if is_face_worker(pid)]
         self.postgres = [pid for pid in processes_below(os.getpid()) if _is_postgres(pid)]
         self.database_url = stores.database_url or ""
         self._tokens: dict[tuple[str, str], str] = {}
@@ -96,11 +98,13 @@ class Bench:
 
     async def measure(self, work: Callable[[], Awaitable[Any]]) -> Cost:
         postgres = [pid for pid in processes_below(os.getpid()) if _is_postgres(pid)]
-        before = cpu_seconds(self.service), cpu_seconds(postgres)
+        groups = (self.service, postgres, self.faces)
+        before = [cpu_seconds(group) for group in groups]
         started = time.perf_counter()
         await work()
         wall = time.perf_counter() - started
-        return Cost(wall, cpu_seconds(self.service) - before[0], cpu_seconds(postgres) - before[1])
+        used = [cpu_seconds(group) - earlier for group, earlier in zip(groups, before, strict=True)]
+        return Cost(wall, *used)
 
     async def metric(self, name: str, labels: str = "") -> float:
         """The sum of a metric's samples whose labels contain `labels`."""
@@ -195,6 +199,8 @@ async def check_ins(bench: Bench) -> dict[str, float]:
         "service_cpu_ms": cost.service_cpu_s / len(pairs) * 1000,
         "postgres_cpu_ms": cost.postgres_cpu_s / len(pairs) * 1000,
         "connection_share": connection_s / request_s,
+        # the yardstick: how fast this machine is today
+        "face_cpu_ms": cost.face_cpu_s / len(pairs) * 1000,
     }
 
 
@@ -277,7 +283,8 @@ async def grow(connection: asyncpg.Connection, tasks: int) -> None:
     """Copies of a real task, each with its registration in the feed, up to so many tasks."""
     copied = (
         "case_id, round, flow, rectifies, uscc, enterprise_name, requirement, registration_digest, "
-        "opens_at, closes_at, window_basis, start_day, nominal_day, last_day, rolled_over, provisional, calendar_version, rev"
+        "opens_at, closes_at, window_basis, start_day, nominal_day, last_day, rolled_over, provisional, "
+        "calendar_version, rev"
     )
     source = copied.replace("case_id", "'copy-' || n").replace(" rev", " 1")
     await connection.execute(
