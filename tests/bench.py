@@ -328,7 +328,11 @@ async def report(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> dict[s
 def main() -> None:
     folder = Path(".artifacts")
     folder.mkdir(exist_ok=True)
-    with temporary_stores() as stores, temporary_data_dir() as data_dir, (folder / "bench.log").open("w") as log:
+    with (
+        temporary_stores() as stores,
+        temporary_data_dir() as data_dir,
+        (folder / "bench.log").open("w") as log,
+    ):
         figures = asyncio.run(report(stores, data_dir, log))
     text = json.dumps(figures, indent=1)
     (folder / "bench.json").write_text(text)

@@ -24,7 +24,9 @@ class FixedEngine:
     """
 
     model_id = MODEL
-    stats = PoolStats(ready=1, busy=0, starting=0, waiting=0, jobs=0, failures=0, recycled=0, start_fault=None)
+    stats = PoolStats(
+        ready=1, busy=0, starting=0, waiting=0, jobs=0, failures=0, recycled=0, start_fault=None
+    )
 
     def __init__(self) -> None:
         self.analysed: list[str] = []
