@@ -14,7 +14,7 @@ from checkin_service.usecases.command_task import Command, Extend, NewFence, Voi
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import RefusedRegistration, TaskRegistration
 from checkin_service.web.body import json_digest, parse_json
-from checkin_service.web.shape import Faults, Id, Instant, Shape, Whole, between, line, parse_fields
+from checkin_service.web.shape import Faults, Id, Instant, Shape, Whole, between, line, lines, parse_fields
 from geofence import Box, FenceError, Frame, parse_fence
 
 # Approvals are counted from the first year whose rest days are published.
@@ -65,18 +65,18 @@ class TaskShape(Shape):
 
 
 class VoidShape(Shape):
-    reason: Annotated[str, line(500)]
+    reason: Annotated[str, lines(500)]
     superseded_by: Id | None = None
 
 
 class ExtendShape(Shape):
-    reason: Annotated[str, line(500)]
+    reason: Annotated[str, lines(500)]
     deadline_at: Instant
     document_no: Annotated[str, line(200)]
 
 
 class FenceShape(Shape):
-    reason: Annotated[str, line(500)]
+    reason: Annotated[str, lines(500)]
     place: JsonObject
     effective_at: Instant | None = None
 

@@ -63,6 +63,11 @@ def line(maximum: int) -> StringConstraints:
     return StringConstraints(min_length=1, max_length=maximum, pattern=r"\A[^\x00-\x1f\x7f]*\z")
 
 
+def lines(maximum: int) -> StringConstraints:
+    """The same, of several lines if need be."""
+    return StringConstraints(min_length=1, max_length=maximum, pattern=r"\A[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*\z")
+
+
 def _integral(value: object) -> object:
     """1.0 is the integer 1 in JSON."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -728,3 +728,9 @@ async def test_a_key_ends_after_a_day(shared_stage: Stage, shared_clock: SetCloc
     assert (await keyed.void({"reason": "other"})).code == "idempotency_key_reused"
     await shared_clock(NOON + timedelta(days=1) + MICROSECOND)
     assert (await keyed.void({"reason": "other"})).status == 200
+
+
+async def test_a_reason_may_have_several_lines(stage: Stage) -> None:
+    await stage.register("T1")
+    answer = await stage.platform("POST", "/v1/tasks/T1/void", {"reason": "registered twice\nsee the other"})
+    assert (answer.status, answer.body["state"]) == (200, "voided")
