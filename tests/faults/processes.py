@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+ROOT = Path(__file__).resolve().parents[2]
 READY_WAIT_S = 60
 
 
@@ -25,7 +26,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log)
 
     async def ready(self) -> None:
         """Returns when it answers. Raises `RuntimeError` with its log when it ended, `TimeoutError` in the end."""
