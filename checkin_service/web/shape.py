@@ -65,7 +65,9 @@ def line(maximum: int) -> StringConstraints:
 
 def lines(maximum: int) -> StringConstraints:
     """The same, of several lines if need be."""
-    return StringConstraints(min_length=1, max_length=maximum, pattern=r"\A[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*\z")
+    return StringConstraints(
+        min_length=1, max_length=maximum, pattern=r"\A[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*\z"
+    )
 
 
 def _integral(value: object) -> object:

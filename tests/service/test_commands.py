@@ -730,6 +730,7 @@ async def test_a_key_ends_after_a_day(shared_stage: Stage, shared_clock: SetCloc
     assert (await keyed.void({"reason": "other"})).status == 200
 
 
+@OWN_SERVICE
 async def test_a_reason_may_have_several_lines(stage: Stage) -> None:
     await stage.register("T1")
     answer = await stage.platform("POST", "/v1/tasks/T1/void", {"reason": "registered twice\nsee the other"})
