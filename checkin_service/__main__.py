@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -221,6 +222,8 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def _configure_logs() -> None:
     """One JSON object a line on standard error; callers pass named fields only, none of them personal."""
+    # aiohttp quotes what it can't parse, and that may be anybody's token or name
+    logging.getLogger("aiohttp.server").disabled = True
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),

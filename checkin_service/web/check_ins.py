@@ -72,9 +72,9 @@ async def submit(request: web.Request) -> web.Response:
         raise Refusal("idempotency_key_required")
     await _limit(request)
     form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
-    check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
-    for photo in (check_in.selfie, *form.files.get("burst", [])):
+    for photo in (photo for photos in form.files.values() for photo in photos):
         check_photo(photo)
+    check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
     wired = services(request)
     answer, new = await submit_check_in(_judge(wired), check_in)
     if new:
