@@ -119,16 +119,6 @@ def is_day_end(instant: datetime) -> bool:
     return shanghai_time(instant).time() == time.min
 
 
-def contains(opens_at: datetime, closes_at: datetime, instant: datetime) -> bool:
-    """Whether `instant` counts: from `opens_at` on and before `closes_at`, all three aware.
-
-    >>> opens_at, closes_at = end_of(date(2026, 3, 1)), end_of(date(2026, 4, 1))
-    >>> contains(opens_at, closes_at, opens_at), contains(opens_at, closes_at, closes_at)
-    (True, False)
-    """
-    return opens_at <= instant < closes_at
-
-
 def _one_month_after(day: date) -> date:
     year, month_index = divmod(day.year * 12 + day.month, 12)
     month = month_index + 1

@@ -16,7 +16,6 @@ from checkin_service.adapters.published_calendar import published_calendar
 from checkin_service.domain.calendar import SHANGHAI, Calendar
 from checkin_service.domain.window import (
     Window,
-    contains,
     deadline_fault,
     is_day_end,
     one_month_window,
@@ -228,12 +227,3 @@ def test_an_order_with_a_faulty_deadline_is_refused(deadline_at: str) -> None:
 def test_naive_instants_of_an_order_are_refused(approved_at: str, deadline_at: str) -> None:
     with pytest.raises(ValueError, match="no offset"):
         order_window(at(approved_at), at(deadline_at), PUBLISHED)
-
-
-@given(APPROVALS)
-def test_a_window_is_half_open_to_the_microsecond(approved_at: datetime) -> None:
-    window = one_month_window(approved_at, PUBLISHED)
-    tick = timedelta(microseconds=1)
-    instants = (window.opens_at - tick, window.opens_at, window.closes_at - tick, window.closes_at)
-    counts = [contains(window.opens_at, window.closes_at, instant) for instant in instants]
-    assert counts == [False, True, True, False]
