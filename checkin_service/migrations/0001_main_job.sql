@@ -320,6 +320,23 @@ CROSS JOIN LATERAL (
 LEFT JOIN consent c USING (person_id)
 LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL;
 
+-- Uses up key and challenge at the database's own instant, and takes the first look at the case. No row when the key
+-- is taken, or the challenge is used, expired or not this person's for this task.
+CREATE FUNCTION receive_check_in(
+    new_id uuid, iss text, sender text, key text, digest bytea, challenge uuid, task text, lease interval)
+RETURNS SETOF check_in_case LANGUAGE plpgsql AS $$
+DECLARE instant timestamptz := checkin_now();
+BEGIN
+    INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
+                         received_at, leased_until)
+    SELECT new_id, receive_check_in.iss, c.person_id, key, digest, c.challenge_id, c.task_id, instant, instant + lease
+    FROM challenge c
+    WHERE c.challenge_id = challenge AND c.person_id = sender AND c.task_id = task AND instant < c.expires_at
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY SELECT * FROM check_in_case WHERE check_in_id = new_id;
+END
+$$;
+
 -- The same under the locks of a verdict: person, then task. Each statement of a function sees what was committed
 -- before it began, so the case is read as it is once both are held.
 CREATE FUNCTION locked_check_in_case(wanted uuid) RETURNS SETOF check_in_case LANGUAGE plpgsql AS $$

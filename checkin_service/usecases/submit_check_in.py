@@ -52,11 +52,11 @@ async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, An
     Raises `Refusal`: challenge_invalid, idempotency_key_reused, idempotency_in_progress, consent_required,
     image_unreadable. Failures of ours leave the receipt open: a retry of the key keeps its received_at.
     """
-    receipt = await _receive(judge.database, check_in.submission)
+    receipt, first_look = await _receive(judge.database, check_in.submission)
     if receipt.answer is not None:
         return receipt.answer, False
     try:
-        return await _judge(judge, check_in, receipt), True
+        return await _judge(judge, check_in, receipt, first_look), True
     except ImageError as error:
         await _release(judge.database, receipt, "unreadable")
         raise Refusal("image_unreadable") from error
@@ -68,12 +68,13 @@ async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, An
 # --- Receipt ---
 
 
-async def _receive(database: Database, submission: Submission) -> Receipt:
-    """The receipt of this key: a new one, which uses up the challenge, or an earlier one to be gone on with."""
+async def _receive(database: Database, submission: Submission) -> tuple[Receipt, LoadedCase | None]:
+    """The receipt of this key: a new one, which uses up the challenge, with a first look at its case; or an earlier
+    one to be gone on with."""
     async with database.connection() as connection:
         # One statement, one commit: nearly every submission is new.
-        if receipt := await check_ins.insert_receipt(connection, submission):
-            return receipt
+        if received := await check_ins.insert_receipt(connection, submission):
+            return received
     async with database.transaction() as connection:
         earlier = await check_ins.lock_receipt_by_key(
             connection, submission.iss, submission.person_id, submission.idempotency_key
@@ -84,7 +85,7 @@ async def _receive(database: Database, submission: Submission) -> Receipt:
             raise Refusal("idempotency_key_reused")
         if earlier.answer is None:
             await _take_over(connection, earlier)
-        return earlier
+        return earlier, None
 
 
 async def _take_over(connection: Connection, receipt: Receipt) -> None:
@@ -101,11 +102,13 @@ async def _release(database: Database, receipt: Receipt, ended: str | None) -> N
 # --- Judging ---
 
 
-async def _judge(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str, Any]:
+async def _judge(
+    judge: Judge, check_in: CheckIn, receipt: Receipt, first_look: LoadedCase | None
+) -> dict[str, Any]:
     analysis: Analysis | None = None
     for _ in range(ROUNDS):
-        async with judge.database.connection() as connection:
-            loaded = _still_there(await check_ins.load_case(connection, receipt.check_in_id))
+        loaded = first_look or await _look(judge.database, receipt)
+        first_look = None
         location = _locate(judge, check_in, loaded)
         if analysis is None and _needs_face(judge.policy, loaded, location):
             analysis = await judge.faces.analyse(check_in.selfie)
@@ -115,6 +118,11 @@ async def _judge(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str,
         if answer is not None:
             return answer
     raise Refusal("unavailable")
+
+
+async def _look(database: Database, receipt: Receipt) -> LoadedCase:
+    async with database.connection() as connection:
+        return _still_there(await check_ins.load_case(connection, receipt.check_in_id))
 
 
 def _still_there(loaded: LoadedCase | None) -> LoadedCase:

@@ -14,7 +14,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from checkin_service.adapters.postgres.check_ins import Receipt
+from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores, make_app
@@ -64,9 +64,11 @@ class AnswersEarly(Database):
 def answer_before_commit() -> None:
     judge_in_order = submit_check_in._judge
 
-    async def judge_early(judge: Judge, check_in: CheckIn, receipt: Receipt) -> dict[str, Any]:
+    async def judge_early(
+        judge: Judge, check_in: CheckIn, receipt: Receipt, first_look: LoadedCase | None
+    ) -> dict[str, Any]:
         early = AnswersEarly(judge.database._pool, judge.database._held)
-        return await judge_in_order(replace(judge, database=early), check_in, receipt)
+        return await judge_in_order(replace(judge, database=early), check_in, receipt, first_look)
 
     submit_check_in._judge = judge_early
 

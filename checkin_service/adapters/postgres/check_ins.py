@@ -120,20 +120,12 @@ async def has_live_challenge(connection: Connection, challenge_id: UUID, person_
     return live
 
 
-async def insert_receipt(connection: Connection, submission: Submission) -> Receipt | None:
-    """Uses up key and challenge at the database's own instant; None when either is taken or not usable."""
+async def insert_receipt(connection: Connection, submission: Submission) -> tuple[Receipt, LoadedCase] | None:
+    """A new receipt and the first look at its case; None when key or challenge is taken or not usable."""
+    check_in_id = uuid4()
     row = await connection.fetchrow(
-        """
-        WITH instant AS MATERIALIZED (SELECT checkin_now() AS received_at)
-        INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
-                             received_at, leased_until)
-        SELECT $1, $2, c.person_id, $4, $5, c.challenge_id, c.task_id, received_at, received_at + $8
-        FROM challenge c, instant
-        WHERE c.challenge_id = $6 AND c.person_id = $3 AND c.task_id = $7 AND received_at < c.expires_at
-        ON CONFLICT DO NOTHING
-        RETURNING check_in_id, received_at, body_digest, task_id, answer, false AS leased
-        """,
-        uuid4(),
+        "SELECT * FROM receive_check_in($1, $2, $3, $4, $5, $6, $7, $8)",
+        check_in_id,
         submission.iss,
         submission.person_id,
         submission.idempotency_key,
@@ -142,7 +134,12 @@ async def insert_receipt(connection: Connection, submission: Submission) -> Rece
         submission.task_id,
         LEASE,
     )
-    return row and Receipt(**row)
+    if row is None:
+        return None
+    receipt = Receipt(
+        check_in_id, row["received_at"], submission.body_digest, submission.task_id, answer=None, leased=False
+    )
+    return receipt, _loaded_case(row)
 
 
 async def lock_receipt_by_key(connection: Connection, iss: str, person_id: str, key: str) -> Receipt | None:
