@@ -77,7 +77,7 @@ class Bench:
     ) -> None:
         self.session, self.base, self.data_dir = session, base, data_dir
         self.service = [pid for pid in processes_below(service) if not is_face_worker(pid)]
-        self.faces = [pid for pid in processes_below(service) if is_face_worker(pid)]
+        self.pid = service
         self.postgres = [pid for pid in processes_below(os.getpid()) if _is_postgres(pid)]
         self.database_url = stores.database_url or ""
         self._tokens: dict[tuple[str, str], str] = {}
@@ -98,7 +98,8 @@ class Bench:
 
     async def measure(self, work: Callable[[], Awaitable[Any]]) -> Cost:
         postgres = [pid for pid in processes_below(os.getpid()) if _is_postgres(pid)]
-        groups = (self.service, postgres, self.faces)
+        faces = [pid for pid in processes_below(self.pid) if is_face_worker(pid)]
+        groups = (self.service, postgres, faces)
         before = [cpu_seconds(group) for group in groups]
         started = time.perf_counter()
         await work()
