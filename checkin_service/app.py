@@ -102,7 +102,7 @@ async def _open_services(
         token_keys=token_keys,
         faces=faces,
         policy=_policy(settings, faces.model_id),
-        rate_limit=RateLimit(client, settings.person_requests_per_minute, metrics),
+        rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics),
         metrics=metrics,
         box=Box(*settings.service_box),
     )

@@ -102,11 +102,11 @@ SETTINGS: Mapping[str, Setting] = {
     "attempts_per_day": Setting(
         "CHECKIN_ATTEMPTS_PER_DAY", "10", _positive, "Counted attempts per person, task and Shanghai day"
     ),
-    "person_requests_per_minute": Setting(
-        "CHECKIN_PERSON_REQUESTS_PER_MINUTE",
-        "600",
+    "person_challenges_per_minute": Setting(
+        "CHECKIN_PERSON_CHALLENGES_PER_MINUTE",
+        "60",
         _positive,
-        "Challenges and check-ins one person may ask for; needs Redis, open without it",
+        "Challenges one person may ask for, and with them check-ins; needs Redis, open without it",
     ),
     "match_distance": Setting(
         "CHECKIN_MATCH_DISTANCE",
@@ -149,7 +149,7 @@ class Settings:
     service_box: tuple[float, float, float, float]
     max_accuracy_m: float
     attempts_per_day: int
-    person_requests_per_minute: int
+    person_challenges_per_minute: int
     match_distance: float
     face_engine: str
     face_workers: int

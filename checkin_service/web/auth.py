@@ -1,5 +1,7 @@
 """Bearer tokens: ES256 JWTs of the configured issuer, checked before anything else is read."""
 
+import time
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -13,6 +15,7 @@ from checkin_service.web.context import services
 LEEWAY_S = 60
 MAX_LIFETIME_S = 15 * 60
 MAX_TOKEN = 8 * 1024
+REMEMBERED_TOKENS = 4096
 _REQUIRED = ["iss", "aud", "sub", "iat", "exp", "scope"]
 
 
@@ -29,19 +32,30 @@ async def authenticate(request: web.Request, scopes: frozenset[str]) -> Caller:
 
 async def _verify(token_keys: TokenKeys, token: str) -> Caller:
     try:
-        key_id = jwt.get_unverified_header(token).get("kid")
-        for key in await token_keys.find(key_id):
-            if claims := _claims(token, key):
-                return _caller(claims)
+        for key in await token_keys.find(_key_id(token)):
+            if verified := _verified(token, key):
+                return _unexpired(*verified)
     except (jwt.PyJWTError, ValueError) as error:
         raise Refusal("unauthenticated") from error
     raise Refusal("unauthenticated")
 
 
-def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any] | None:
-    """The verified claims; None when another key signed. Raises `jwt.PyJWTError` for anything else."""
+# One token serves many requests, and its signature is a third of what a poll costs. The key object is part of what is
+# remembered, so that a key set read anew forgets everything; only the time is asked again.
+
+
+@lru_cache(maxsize=REMEMBERED_TOKENS)
+def _key_id(token: str) -> str | None:
+    key_id: str | None = jwt.get_unverified_header(token).get("kid")
+    return key_id
+
+
+@lru_cache(maxsize=REMEMBERED_TOKENS)
+def _verified(token: str, key: jwt.PyJWK) -> tuple[Caller, float] | None:
+    """The caller and the token's end (seconds since 1970); None when another key signed. Raises `jwt.PyJWTError` or
+    `ValueError` for anything else."""
     try:
-        return jwt.decode(
+        claims = jwt.decode(
             token,
             key,
             algorithms=[ALGORITHM],
@@ -51,6 +65,13 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any] | None:
         )
     except jwt.InvalidSignatureError:
         return None
+    return _caller(claims), claims["exp"]
+
+
+def _unexpired(caller: Caller, expires_at: float) -> Caller:
+    if time.time() >= expires_at + LEEWAY_S:
+        raise ValueError("the token has expired")
+    return caller
 
 
 def _caller(claims: dict[str, Any]) -> Caller:

@@ -53,7 +53,7 @@ def live_service() -> Iterator[LiveService]:
             stores.redis_url,
             data_dir,
             ForgivingEngine(),
-            CHECKIN_PERSON_REQUESTS_PER_MINUTE="1000000",
+            CHECKIN_PERSON_CHALLENGES_PER_MINUTE="1000000",
         )
         stack = AsyncExitStack()
         try:

@@ -17,37 +17,12 @@ from checkin_service.domain.roster import Category
 from checkin_service.domain.task import Flow, MemberState, MemberStatus, TaskState, members_digest
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode, FaultCode
 from checkin_service.web.messages import CONSENT_SCOPES, Language
+from tests.access import SERVED
 from tests.contract.document import DOCUMENT, PATH, SCHEMAS, operations, resolved
 
 OPERATIONS = list(operations())
 V1 = [(method, path, operation) for method, path, operation in OPERATIONS if path.startswith("/v1/")]
 COMMANDS = {"/v1/tasks/{task_id}/void", "/v1/tasks/{task_id}/extend", "/v1/tasks/{task_id}/fence"}
-
-# What is served, and the scopes that may call it; None: without authentication.
-SERVED = {
-    ("PUT", "/v1/tasks/{task_id}"): {"tasks"},
-    ("GET", "/v1/tasks/{task_id}"): {"tasks", "review"},
-    ("POST", "/v1/tasks/query"): {"tasks", "review"},
-    ("GET", "/v1/changes"): {"tasks"},
-    ("POST", "/v1/tasks/{task_id}/void"): {"tasks"},
-    ("POST", "/v1/tasks/{task_id}/extend"): {"tasks"},
-    ("POST", "/v1/tasks/{task_id}/fence"): {"tasks"},
-    ("PUT", "/v1/persons/{person_id}/reference"): {"tasks"},
-    ("GET", "/v1/persons/{person_id}/reference"): {"tasks"},
-    ("DELETE", "/v1/persons/{person_id}"): {"tasks"},
-    ("GET", "/v1/me"): {"checkin"},
-    ("GET", "/v1/consent-notice"): {"checkin"},
-    ("PUT", "/v1/me/consent"): {"checkin"},
-    ("DELETE", "/v1/me/consent"): {"checkin"},
-    ("POST", "/v1/challenges"): {"checkin"},
-    ("PUT", "/v1/challenges/{challenge_id}/burst/{n}"): {"checkin"},
-    ("POST", "/v1/check-ins"): {"checkin"},
-    ("GET", "/v1/check-ins/{check_in_id}"): {"checkin"},
-    ("GET", "/livez"): None,
-    ("GET", "/readyz"): None,
-    ("GET", "/metrics"): None,
-    ("GET", "/openapi.yaml"): None,
-}
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:

@@ -90,7 +90,6 @@ def test_codes_can_be_followed_through_the_source() -> None:
         ErrorCode.CHALLENGE_INVALID,
         ErrorCode.IMAGE_UNREADABLE,
         ErrorCode.TOO_SLOW,
-        ErrorCode.RATE_LIMITED,
     }
     assert deep <= codes_of(submit)
     assert ErrorCode.ROUND_EXISTS not in codes_of(submit)

@@ -75,7 +75,7 @@ def answer_before_commit() -> None:
 
 async def serve(options: argparse.Namespace) -> None:
     settings = read_settings(
-        {"CHECKIN_DATA_DIR": options.data_dir, "CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1000000"}
+        {"CHECKIN_DATA_DIR": options.data_dir, "CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000"}
     )
     stores = Stores(options.database, options.redis, str(development_key_set(settings.data_dir)))
     app = make_app(settings, stores, lambda _: UnhurriedEngine().running())

@@ -14,7 +14,7 @@ from tests.service.databases import Databases
 from tests.service.stage import Stage, running_service
 
 # All tests share one Valkey, and many of them one person.
-UNLIMITED = {"CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1000000"}
+UNLIMITED = {"CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000"}
 SetClock = Callable[[datetime], Awaitable[None]]
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -22,39 +23,20 @@ from cryptography.hazmat.primitives.serialization import (
 
 from checkin_service.adapters import token_keys
 from checkin_service.adapters.token_keys import KeySetError, TokenKeys, development_key_set
+from checkin_service.web import auth
 from checkin_service.web.routes import ROUTES
+from tests.access import SERVED
 from tests.service.stage import Json, Reply, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# The contract's table: which scopes may call what. Everything else under /v1 does not exist.
-ALLOWED = {
-    ("PUT", "/v1/tasks/{task_id}"): {"tasks"},
-    ("GET", "/v1/tasks/{task_id}"): {"tasks", "review"},
-    ("POST", "/v1/tasks/query"): {"tasks", "review"},
-    ("POST", "/v1/tasks/{task_id}/void"): {"tasks"},
-    ("POST", "/v1/tasks/{task_id}/extend"): {"tasks"},
-    ("POST", "/v1/tasks/{task_id}/fence"): {"tasks"},
-    ("GET", "/v1/changes"): {"tasks"},
-    ("PUT", "/v1/persons/{person_id}/reference"): {"tasks"},
-    ("GET", "/v1/persons/{person_id}/reference"): {"tasks"},
-    ("DELETE", "/v1/persons/{person_id}"): {"tasks"},
-    ("GET", "/v1/me"): {"checkin"},
-    ("GET", "/v1/consent-notice"): {"checkin"},
-    ("PUT", "/v1/me/consent"): {"checkin"},
-    ("DELETE", "/v1/me/consent"): {"checkin"},
-    ("POST", "/v1/challenges"): {"checkin"},
-    ("PUT", "/v1/challenges/{challenge_id}/burst/{n}"): {"checkin"},
-    ("POST", "/v1/check-ins"): {"checkin"},
-    ("GET", "/v1/check-ins/{check_in_id}"): {"checkin"},
-}
-OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.yaml")}
+ALLOWED = {call: scopes for call, scopes in SERVED.items() if scopes}
 ROLES = ("tasks", "review", "operate", "checkin")
 CALLS = [pytest.param(*call, id=f"{call[0]} {call[1]}") for call in ALLOWED]
 
 
 async def test_the_table_knows_every_route() -> None:
-    assert {(route.method, route.path) for route in ROUTES} == ALLOWED.keys() | OPEN
+    assert {(route.method, route.path) for route in ROUTES} == SERVED.keys()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -176,6 +158,16 @@ async def test_claims_that_serve(shared_stage: Stage, name: str) -> None:
 async def test_claims_that_do_not_serve(shared_stage: Stage, name: str) -> None:
     token = _sign(shared_stage, _claims() | BAD_CLAIMS[name](time.time()))
     await _assert_refused(shared_stage, f"Bearer {token}")
+
+
+async def test_a_token_that_served_before_ends_all_the_same(
+    shared_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bearer = f"Bearer {shared_stage.token('p-1', 'checkin')}"
+    assert (await _ask(shared_stage, bearer)).status == 200
+    later = time.time() + auth.MAX_LIFETIME_S + auth.LEEWAY_S
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: later))
+    await _assert_refused(shared_stage, bearer)
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "iat", "exp", "scope"])

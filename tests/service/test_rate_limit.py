@@ -18,16 +18,16 @@ A_MINUTE_S = 60
 
 @pytest.fixture
 async def strict(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A service that takes one request a minute from a person."""
+    """A service that gives a person one challenge a minute."""
     assert stores.redis_url is not None
-    limit = {"CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1"}
+    limit = {"CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1"}
     async with running_service(database_url, stores.redis_url, tmp_path, None, **limit) as running:
         yield running
 
 
 @pytest.fixture
 async def without_redis(databases: Databases, tmp_path: Path) -> AsyncIterator[Stage]:
-    limit = {"CHECKIN_PERSON_REQUESTS_PER_MINUTE": "1"}
+    limit = {"CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1"}
     async with running_service(await databases.make(), GONE, tmp_path, None, **limit) as running:
         yield running
 
@@ -53,12 +53,13 @@ async def test_who_asks_too_often_is_told_when_to_come_back(strict: Stage) -> No
     assert all(1 <= int(reply.headers["Retry-After"]) <= A_MINUTE_S + 1 for reply in refused)
 
 
-async def test_check_ins_count_with_challenges_and_consume_nothing_when_refused(strict: Stage) -> None:
+async def test_a_check_in_with_a_challenge_is_taken_whatever_the_rate(strict: Stage) -> None:
     person_id = f"p-{uuid4().hex}"
     await task_at_noon(strict, "T1", person_id)
-    replies = [await strict.submit(person_id, {}, photo_of(person_id)) for _ in range(3)]
-    assert any(is_limited(reply) for reply in replies)
-    assert await strict.sql("SELECT * FROM receipt") == []
+    challenge_id = await strict.challenge(person_id, "T1")
+    assert any(is_limited(reply) for reply in await challenges(strict, person_id, 3))
+    reply = await strict.check_in(person_id, "T1", challenge_id=challenge_id)
+    assert (reply.status, reply.body["outcome"]) == (201, "accepted")
 
 
 async def test_one_persons_rate_is_nobody_elses(strict: Stage) -> None:
