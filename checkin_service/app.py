@@ -29,13 +29,16 @@ from checkin_service.usecases.sweep import sweep
 from checkin_service.web.context import SERVICES, Services
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
-from face import WorkerPool
+from face import WorkerPool, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
 DRAIN_S = 30
 
 OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
+
+# The first decides.
+ENCODERS = {"sface": ("sface", "dlib"), "dlib": ("dlib",)}
 
 log = structlog.get_logger("checkin_service.app")
 
@@ -60,7 +63,12 @@ def make_app(settings: Settings, stores: Stores, open_faces: OpenFaces | None = 
 def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
     """The face engine in processes of its own."""
     return WorkerPool(
-        factory=settings.face_engine,
+        options={
+            "cache_dir": str(settings.data_dir / "models"),
+            "models_dir": str(settings.models_dir) if settings.models_dir else None,
+            "encoders": ENCODERS[settings.face_engine],
+            "passive_pad": settings.passive_pad,
+        },
         workers=settings.face_workers,
         queue_limit=settings.face_queue,
         deadline_s=settings.face_deadline_s,
@@ -127,11 +135,8 @@ async def _prepared_database(
 
 
 def _policy(settings: Settings, model_id: str) -> Policy:
-    """dlib's distance turned into a score: the engine's is 1 − distance, so that higher is more alike."""
-    point = OperatingPoint(
-        f"dlib_distance_{settings.match_distance:g}", model_id, 1 - settings.match_distance
-    )
-    return Policy(settings.attempts_per_day, point)
+    point = operating_points(model_id)[settings.operating_point]
+    return Policy(settings.attempts_per_day, OperatingPoint(point.name, model_id, point.threshold))
 
 
 async def _sweep_for_ever(database: Database) -> None:

@@ -56,10 +56,21 @@ def _box(text: str) -> tuple[float, float, float, float]:
     return south, north, west, east
 
 
-def _basis(text: str) -> str:
-    if text not in {"separate_consent", "statutory_duty"}:
-        raise ValueError("must be separate_consent or statutory_duty")
-    return text
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be {' or '.join(names)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("off", "on")(text) == "on"
+
+
+def _folder(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _workers(text: str) -> int:
@@ -87,7 +98,7 @@ SETTINGS: Mapping[str, Setting] = {
     "enrolment_basis": Setting(
         "CHECKIN_ENROLMENT_BASIS",
         "separate_consent",
-        _basis,
+        _one_of("separate_consent", "statutory_duty"),
         "Legal basis recorded for an enrolment that names none",
     ),
     "service_box": Setting(
@@ -108,14 +119,26 @@ SETTINGS: Mapping[str, Setting] = {
         _positive,
         "Challenges one person may ask for, and with them check-ins; needs Redis, open without it",
     ),
-    "match_distance": Setting(
-        "CHECKIN_MATCH_DISTANCE",
-        "0.45",
-        _number(0, 0.6),
-        "Largest dlib distance between probe and reference that is a match",
-    ),
     "face_engine": Setting(
-        "CHECKIN_FACE_ENGINE", "face.engine:dlib_engine", str, "Factory of the face engine, module:function"
+        "CHECKIN_FACE_ENGINE",
+        "sface",
+        _one_of("sface", "dlib"),
+        "`sface`: SFace decides and dlib's embedding is kept beside it; `dlib`: dlib alone",
+    ),
+    "operating_point": Setting(
+        "CHECKIN_OPERATING_POINT",
+        "lfw_ea_1e3",
+        _one_of("lfw_ea_1e2", "lfw_ea_1e3", "lfw_other_1e3"),
+        "Named threshold of the engine's score, see docs/accuracy.md",
+    ),
+    "models_dir": Setting(
+        "CHECKIN_MODELS_DIR", "", _folder, "Folder with weight files that go before those of the packages"
+    ),
+    "passive_pad": Setting(
+        "CHECKIN_PASSIVE_PAD",
+        "off",
+        _switch,
+        "`on`: look for presentation attacks with MiniFASNet, whose files lie in `CHECKIN_MODELS_DIR`",
     ),
     "face_workers": Setting("CHECKIN_FACE_WORKERS", "", _workers, "Face worker processes; unset: one a core"),
     "face_queue": Setting(
@@ -150,8 +173,10 @@ class Settings:
     max_accuracy_m: float
     attempts_per_day: int
     person_challenges_per_minute: int
-    match_distance: float
     face_engine: str
+    operating_point: str
+    models_dir: Path | None
+    passive_pad: bool
     face_workers: int
     face_queue: int
     face_deadline_s: float

@@ -4,17 +4,29 @@ What needs dlib or Pillow runs in worker processes (:class:`WorkerPool`) and is 
 """
 
 from face.analysis import Analysis, Engine, FaceBox
-from face.comparison import DLIB_RESNET_MODEL, ModelMismatch, Score, Templates, best_score, compare
+from face.comparison import (
+    DLIB_RESNET_MODEL,
+    FINGERPRINT,
+    SFACE_MODEL,
+    ModelMismatch,
+    Score,
+    Templates,
+    best_score,
+    compare,
+)
 from face.header import check_header
 from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
+from face.operating_points import OperatingPoint, operating_points
 from face.picture import Header, ImageLimits
-from face.pool import DLIB_FACTORY, PoolFull, PoolStats, PoolTimeout, WorkerPool
+from face.pool import ENGINE_FACTORY, PoolFull, PoolStats, PoolTimeout, WorkerPool
 from face.quality import Quality, QualityFault, QualityThresholds, quality_faults
 from face.worker_process import WorkerFailed
 
 __all__ = [
-    "DLIB_FACTORY",
     "DLIB_RESNET_MODEL",
+    "ENGINE_FACTORY",
+    "FINGERPRINT",
+    "SFACE_MODEL",
     "Analysis",
     "Engine",
     "FaceBox",
@@ -23,6 +35,7 @@ __all__ = [
     "ImageLimits",
     "ImageUnreadable",
     "ModelMismatch",
+    "OperatingPoint",
     "PoolFull",
     "PoolStats",
     "PoolTimeout",
@@ -37,5 +50,6 @@ __all__ = [
     "best_score",
     "check_header",
     "compare",
+    "operating_points",
     "quality_faults",
 ]

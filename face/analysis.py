@@ -9,12 +9,12 @@ from face.quality import Quality
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
-    """A square around a face, in pixels of the analysed picture; it may cross the picture's edge."""
+    """A box around a face, in pixels of the analysed picture; it may cross the picture's edge."""
 
-    left: int
-    top: int
-    width: int
-    height: int
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Analysis:
     ``width`` and ``height`` are those of the analysed picture: upright by EXIF, scaled down when it was large,
     and turned by ``turned_deg`` (0, 90, 180, 270 counter-clockwise) when only that showed a face.
     ``quality`` is None and ``templates`` empty unless there is exactly one face. ``templates`` holds a vector
-    for each model's id.
+    for each model's id, and the photograph's fingerprint. ``live`` is the passive model's score, 0 an attack to 1
+    live, None where no such model is configured.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Analysis:
     boxes: tuple[FaceBox, ...]
     quality: Quality | None
     templates: Mapping[str, tuple[float, ...]]
+    live: float | None = None
 
     @property
     def faces(self) -> int:
@@ -58,7 +60,7 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
 def analysis_from_json(record: Mapping[str, Any]) -> Analysis:
     """The analysis that was written. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for another shape.
 
-    >>> seen = Analysis(640, 480, 0, (FaceBox(1, 2, 90, 90),), Quality(40, 120, 0.3, 0.0, 0.0), {"m": (0.5, 0.1)})
+    >>> seen = Analysis(640, 480, 0, (FaceBox(1, 2, 90, 90),), Quality(40, 120, 0.3, 0.0, 0.0), {"m": (0.5, 0.1)}, 0.9)
     >>> analysis_from_json(analysis_to_json(seen)) == seen
     True
     """
@@ -70,4 +72,5 @@ def analysis_from_json(record: Mapping[str, Any]) -> Analysis:
         tuple(FaceBox(**box) for box in record["boxes"]),
         None if quality is None else Quality(**quality),
         {str(model): tuple(map(float, vector)) for model, vector in record["templates"].items()},
+        None if record["live"] is None else float(record["live"]),
     )

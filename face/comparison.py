@@ -3,23 +3,27 @@
 Pure numpy and no threshold: whoever calls decides what is alike enough, for the model that is named.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Vector = npt.NDArray[np.float32]
 Templates = Mapping[str, Sequence[float]]
 """One photograph's vectors, by the id of the model that made them."""
 
+SFACE_MODEL = "sface-2021dec"
 DLIB_RESNET_MODEL = "dlib-resnet-v1"
-_LENGTHS = {DLIB_RESNET_MODEL: 128}
+FINGERPRINT = "fingerprint-1"
+"""Not a model: see :mod:`face.fingerprint`. It stands among a photograph's templates, and nothing is compared by it
+alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How alike two templates of ``model_id`` are. For dlib: 1 minus the L2 distance, so that the distance
-    0.45 of ``face_recognition`` is 0.55 here."""
+    """How alike two templates of ``model_id`` are. For SFace the cosine, for dlib 1 minus the L2 distance, so that
+    the distance 0.45 of ``face_recognition`` is 0.55 here."""
 
     value: float
     model_id: str
@@ -38,12 +42,13 @@ def compare(reference: Templates, probe: Templates, model_id: str) -> Score:
     >>> same, other = [0.0] * 128, [0.45] + [0.0] * 127
     >>> round(compare({"dlib-resnet-v1": same}, {"dlib-resnet-v1": other}, "dlib-resnet-v1").value, 4)
     0.55
-    >>> compare({"sface": same}, {"dlib-resnet-v1": other}, "dlib-resnet-v1")
+    >>> compare({"sface-2021dec": same}, {"dlib-resnet-v1": other}, "dlib-resnet-v1")
     Traceback (most recent call last):
-    face.comparison.ModelMismatch: no template of dlib-resnet-v1, only of: sface
+    face.comparison.ModelMismatch: no template of dlib-resnet-v1, only of: sface-2021dec
     """
-    distance = np.linalg.norm(_vector(reference, model_id) - _vector(probe, model_id))
-    return Score(float(1 - distance), model_id)
+    if model_id not in _SIMILARITIES:
+        raise ModelMismatch(f"the model {model_id} is not known")
+    return Score(_SIMILARITIES[model_id](_vector(reference, model_id), _vector(probe, model_id)), model_id)
 
 
 def best_score(references: Iterable[Templates], probe: Templates, model_id: str) -> Score:
@@ -54,12 +59,26 @@ def best_score(references: Iterable[Templates], probe: Templates, model_id: str)
     )
 
 
-def _vector(templates: Templates, model_id: str) -> npt.NDArray[np.float32]:
-    if model_id not in _LENGTHS:
-        raise ModelMismatch(f"the model {model_id} is not known")
+def _cosine(reference: Vector, probe: Vector) -> float:
+    norms = float(np.linalg.norm(reference)) * float(np.linalg.norm(probe))
+    return float(reference @ probe) / max(norms, 1e-9)
+
+
+def _nearness(reference: Vector, probe: Vector) -> float:
+    return 1 - float(np.linalg.norm(reference - probe))
+
+
+_SIMILARITIES: Mapping[str, Callable[[Vector, Vector], float]] = {
+    SFACE_MODEL: _cosine,
+    DLIB_RESNET_MODEL: _nearness,
+}
+_LENGTH = 128
+
+
+def _vector(templates: Templates, model_id: str) -> Vector:
     if model_id not in templates:
         raise ModelMismatch(f"no template of {model_id}, only of: {', '.join(templates) or 'none'}")
     vector = np.asarray(templates[model_id], dtype=np.float32)
-    if vector.shape != (_LENGTHS[model_id],) or not np.isfinite(vector).all():
-        raise ValueError(f"a template of {model_id} is {_LENGTHS[model_id]} finite numbers")
+    if vector.shape != (_LENGTH,) or not np.isfinite(vector).all():
+        raise ValueError(f"a template of {model_id} is {_LENGTH} finite numbers")
     return vector

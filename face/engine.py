@@ -1,52 +1,134 @@
-"""The engine on dlib: decode, find, align, measure, describe."""
+"""The engine: decode, find, measure, align, describe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 
 from face.analysis import Analysis, FaceBox
-from face.comparison import DLIB_RESNET_MODEL
-from face.detector import HogDetector
+from face.detector import Detector, Look
 from face.dlib_encoder import DlibEncoder
 from face.faces import Face, comparable_faces
 from face.image import decode
+from face.manifest import DLIB_FIVE_LANDMARKS, MINIFASNET_V1SE, MINIFASNET_V2, verified_path
+from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_NETWORK, Recipe, ready_network
+from face.network import Network
+from face.pad import MiniFasNet
 from face.picture import Pixels
-from face.quality import Quality, measure
+from face.quality import measure
+from face.sface import SFaceEncoder, align
+from face.yunet import YuNet
+
+EncoderName = Literal["sface", "dlib"]
+
+# A selfie is found and described well at the first; what is small or doubtful in it is decoded again at the second.
+_NEAR_SHORT_SIDE_PX = 480
+_FAR_SHORT_SIDE_PX = 1080
+_WELL_SHOWN_PX = 120
 
 
-class DlibEngine:
-    """The port :class:`face.analysis.Engine`, filled with one detector and one encoder."""
+class Encoder(Protocol):
+    """Describes a face by vectors, each under the id of what it is compared by."""
 
-    def __init__(self, detector: HogDetector, encoder: DlibEncoder) -> None:
+    model_id: str
+
+    def describe(self, pixels: Pixels, face: Face, chip: Pixels) -> dict[str, tuple[float, ...]]:
+        """``chip`` is the face as ``face.sface.align`` cuts it out of ``pixels``."""
+
+
+class PhotoEngine:
+    """The port :class:`face.analysis.Engine`. The first encoder's model is the one that decides."""
+
+    def __init__(
+        self, detector: Detector, encoders: Sequence[Encoder], passive_pad: MiniFasNet | None = None
+    ) -> None:
         self._detector = detector
-        self._encoder = encoder
+        self._encoders = encoders
+        self._passive_pad = passive_pad
 
     @property
     def model_id(self) -> str:
-        return DLIB_RESNET_MODEL
+        return self._encoders[0].model_id
 
     def analyse(self, photo: bytes) -> Analysis:
         """Analyse a JPEG or PNG. Raises ``ImageError`` when it cannot be read."""
-        return self.analyse_pixels(decode(photo))
+        return self._describe(self._look(photo))
 
-    def analyse_pixels(self, pixels: Pixels) -> Analysis:
-        look = self._detector.find(pixels)
+    def warm_up(self) -> None:
+        """Run everything once, on a face of made-up landmarks."""
+        grey = np.full((_NEAR_SHORT_SIDE_PX, _NEAR_SHORT_SIDE_PX, 3), 128, np.uint8)
+        places = np.array([[200, 200], [280, 200], [240, 240], [210, 290], [270, 290]], np.float64)
+        self._detector.find(grey)
+        self._describe(Look(grey, 0, 1.0, (Face(160, 140, 160, 200, 1.0, places),)))
+
+    def _look(self, photo: bytes) -> Look:
+        near = decode(photo, _NEAR_SHORT_SIDE_PX)
+        look = self._detector.find(near)
+        if look.is_sure and comparable_faces(look.faces)[0].width >= _WELL_SHOWN_PX:
+            return look
+        far = decode(photo, _FAR_SHORT_SIDE_PX)
+        return self._detector.find(far) if far.size > near.size else look
+
+    def _describe(self, look: Look) -> Analysis:
         faces = comparable_faces(look.faces)
-        quality, templates = self._describe(look.pixels, faces[0]) if len(faces) == 1 else (None, {})
         height, width = look.pixels.shape[:2]
-        boxes = tuple(FaceBox(face.left, face.top, face.width, face.height) for face in faces)
-        return Analysis(width, height, look.turned_deg, boxes, quality, templates)
+        boxes = tuple(FaceBox(*face.box) for face in faces)
+        if len(faces) != 1:
+            return Analysis(width, height, look.turned_deg, boxes, None, {}, None)
+        face = self._detector.refined(look.pixels, faces[0])
+        chip = align(look.pixels, face)
+        quality = measure(face, chip, (width, height))
+        templates = {
+            id_: vector
+            for encoder in self._encoders
+            for id_, vector in encoder.describe(look.pixels, face, chip).items()
+        }
+        live = self._passive_pad.score(look.pixels, faces[0].box) if self._passive_pad else None
+        return Analysis(width, height, look.turned_deg, boxes, quality, templates, live)
 
-    def _describe(self, pixels: Pixels, face: Face) -> tuple[Quality, dict[str, tuple[float, ...]]]:
-        aligned = self._encoder.align(pixels, face)
-        template = self._encoder.template(aligned.chip)
-        height, width = pixels.shape[:2]
-        quality = measure(aligned.landmarks, aligned.chip, face, (width, height))
-        return quality, {DLIB_RESNET_MODEL: tuple(map(float, template))}
+
+def build_engine(
+    cache_dir: str,
+    models_dir: str | None = None,
+    encoders: Sequence[EncoderName] = ("sface", "dlib"),
+    passive_pad: bool = False,
+    recognises_copies: bool = True,
+) -> PhotoEngine:
+    """A warm engine: every network has run once.
+
+    Networks are made in ``cache_dir`` when they are not there yet; weights are looked for in ``models_dir`` first, and
+    those for ``passive_pad`` only there. ``recognises_copies`` adds dlib's fingerprint of a photograph.
+    Raises ``WeightsError`` for a missing or altered file.
+    """
+    parts = _Parts(Path(cache_dir), Path(models_dir) if models_dir else None)
+    build = {"sface": parts.sface, "dlib": lambda: parts.dlib(recognises_copies)}
+    engine = PhotoEngine(
+        Detector(YuNet(parts.network(YUNET_NETWORK))),
+        [build[name]() for name in encoders],
+        parts.passive_pad() if passive_pad else None,
+    )
+    engine.warm_up()
+    return engine
 
 
-def dlib_engine() -> DlibEngine:
-    """A warm engine: both networks have run once. Raises ``WeightsError`` for a missing or altered file."""
-    detector, encoder = HogDetector(), DlibEncoder()
-    grey = np.full((480, 480, 3), 128, np.uint8)
-    detector.find(grey)
-    encoder.template(encoder.align(grey, Face(160, 160, 160, 160, 1.0)).chip)
-    return DlibEngine(detector, encoder)
+class _Parts:
+    """Networks from the cache and files from the manifest."""
+
+    def __init__(self, cache_dir: Path, models_dir: Path | None) -> None:
+        self._cache_dir = cache_dir
+        self._models_dir = models_dir
+
+    def network(self, recipe: Recipe) -> Network:
+        return Network(ready_network(recipe, self._cache_dir, self._models_dir))
+
+    def sface(self) -> SFaceEncoder:
+        return SFaceEncoder(self.network(SFACE_NETWORK))
+
+    def dlib(self, recognises_copies: bool) -> DlibEncoder:
+        landmarks = verified_path(DLIB_FIVE_LANDMARKS, self._models_dir)
+        return DlibEncoder(self.network(DLIB_NETWORK), landmarks, recognises_copies)
+
+    def passive_pad(self) -> MiniFasNet:
+        files = (verified_path(weights, self._models_dir) for weights in (MINIFASNET_V2, MINIFASNET_V1SE))
+        return MiniFasNet(*map(Network, files))

@@ -15,17 +15,19 @@ Whom thresholds are fixed on:
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from face.evaluation.det import can_draw, write_det
-from face.evaluation.engines import DEFAULT_ENGINE, named_engine
+from face.evaluation.engines import DEFAULT_ENGINE, ENGINES, ModelPlaces, named_engine
 from face.evaluation.evaluation import Evaluation, Plan, evaluate
 from face.evaluation.fault import EvaluationFault
 from face.evaluation.files import write_json, write_scores
 from face.evaluation.held_out import DEFAULT_SPLITS, LEAST_SPLITS
 from face.evaluation.labels import read_labels
 from face.evaluation.report import to_text
+from face.manifest import WeightsError
 
 _SHOWN_EVERY = 50
 
@@ -34,10 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 with a sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        evaluation = evaluate(options.engine, named_engine(options.engine), _plan(options), _show_progress)
+        places = ModelPlaces(options.cache, options.models)
+        engine = named_engine(options.engine)
+        evaluation = evaluate(options.engine, engine, places, _plan(options), _show_progress)
         sys.stdout.write(to_text(evaluation) + "\n")
         _write_files(evaluation, options)
-    except (EvaluationFault, OSError) as fault:
+    except (EvaluationFault, WeightsError, OSError) as fault:
         sys.stderr.write(f"face.evaluate: {fault}\n")
         return 1
     return 0
@@ -48,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         "python -m face.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--engine", default=DEFAULT_ENGINE, metavar="NAME", help="default: %(default)s")
+    names = f"{', '.join(ENGINES)}; default: %(default)s"
+    parser.add_argument("--engine", default=DEFAULT_ENGINE, metavar="NAME", help=names)
     parser.add_argument("--thresholds-from", type=Path, metavar="OTHER", help="a folder like DIR")
     parser.add_argument("--threshold-group", metavar="NAME", help="the one group to fix thresholds on")
     parser.add_argument("--splits", type=_splits, default=DEFAULT_SPLITS, help="default: %(default)s")
@@ -56,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="for DET curves; default .artifacts/evaluate/NAME"
+    )
+    parser.add_argument("--cache", type=Path, default=Path(".artifacts", "models"), help="for networks")
+    models = os.environ.get("CHECKIN_MODELS_DIR")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path(models) if models else None,
+        metavar="FOLDER",
+        help="weights that go before the packages'; default: CHECKIN_MODELS_DIR",
     )
     return parser
 

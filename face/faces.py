@@ -1,24 +1,50 @@
-"""Faces as a detector reports them, and which of several is meant."""
+"""Faces as the detector reports them, and which of several is meant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import atan2, degrees
 
-# HOG's own threshold is 0. Below 0.5 it takes folds of cloth for faces, and finer looks find the true one.
-SURE = 0.5
+import numpy as np
+import numpy.typing as npt
+
+Landmarks = npt.NDArray[np.float64]
+"""5 x 2, x and y in pixels: right eye, left eye, tip of the nose, right and left corner of the mouth (the person's
+right, which in a picture that is not mirrored is on the left)."""
+
+# Below this a face is rather a fold of cloth; larger or turned looks then try to find a better one.
+SURE = 0.7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """A square around a face, in pixels of the picture it was found in; it may cross the picture's edge.
+    """A box around a face, in pixels of the picture it was found in; it may cross the picture's edge.
 
-    ``confidence`` is the detector's margin: 0 barely a face, 1 and more clearly one.
+    ``confidence`` is the detector's, 0-1.
     """
 
-    left: int
-    top: int
-    width: int
-    height: int
+    left: float
+    top: float
+    width: float
+    height: float
     confidence: float
+    landmarks: Landmarks
+
+    @property
+    def roll_deg(self) -> float:
+        """How far the head is turned clockwise in the picture: 0 upright, 180 or -180 upside down."""
+        right_eye, left_eye = self.landmarks[:2]
+        x, y = left_eye - right_eye
+        return degrees(atan2(y, x))
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, width, height."""
+        return self.left, self.top, self.width, self.height
+
+    def scaled(self, factor: float) -> "Face":
+        """The same face in a picture that is larger by ``factor``."""
+        box = (factor * length for length in self.box)
+        return Face(*box, self.confidence, self.landmarks * factor)
 
 
 def comparable_faces(faces: Sequence[Face], share: float = 0.5) -> tuple[Face, ...]:
@@ -26,8 +52,10 @@ def comparable_faces(faces: Sequence[Face], share: float = 0.5) -> tuple[Face, .
 
     Faces that the detector is unsure of count only where it is sure of none, and then only the best of them.
 
-    >>> main, friend, passer_by = Face(0, 0, 100, 100, 2), Face(9, 0, 60, 60, 1), Face(5, 0, 40, 40, 3)
-    >>> comparable_faces([passer_by, friend, main]) == (main, friend)
+    >>> points = np.zeros((5, 2))
+    >>> sizes = (100, 0.9), (60, 0.8), (40, 0.95), (80, 0.5)
+    >>> main, friend, passer_by, unsure = (Face(0, 0, size, size, sure, points) for size, sure in sizes)
+    >>> comparable_faces([unsure, passer_by, friend, main]) == (main, friend)
     True
     """
     sure = [face for face in faces if face.confidence >= SURE]

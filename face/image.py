@@ -14,7 +14,7 @@ from face.image_errors import ImageUnreadable
 from face.picture import LIMITS, Header, ImageLimits, Pixels
 
 # A face is compared at 150 pixels, so nothing is gained from more than this on the shorter side.
-_SHORT_SIDE_PX = 1080
+MOST_SHORT_SIDE_PX = 1080
 _STRIP_ROWS = 128
 
 _UPRIGHT = {
@@ -28,8 +28,9 @@ _UPRIGHT = {
 }
 
 
-def decode(data: bytes, limits: ImageLimits = LIMITS) -> Pixels:
-    """The upright pixels of a JPEG or PNG; a large one is scaled down to 1080-2159 pixels on its shorter side.
+def decode(data: bytes, short_side_px: int = MOST_SHORT_SIDE_PX, limits: ImageLimits = LIMITS) -> Pixels:
+    """The upright pixels of a JPEG or PNG; a large one is scaled down by a whole number, to a shorter side of
+    ``short_side_px`` or more, but less than twice that.
 
     EXIF's orientation is followed, alpha is laid onto white (what a person would see), 16-bit grey keeps its
     upper byte. Raises what :func:`check_header` raises, and ``ImageUnreadable`` (``damaged``) for pixels that
@@ -37,7 +38,7 @@ def decode(data: bytes, limits: ImageLimits = LIMITS) -> Pixels:
     """
     header = check_header(data, limits)
     try:
-        picture = _rgb(_load(data, header))
+        picture = _rgb(_load(data, header, short_side_px), short_side_px)
     except MemoryError:
         raise
     except Exception as fault:
@@ -48,20 +49,20 @@ def decode(data: bytes, limits: ImageLimits = LIMITS) -> Pixels:
     return np.ascontiguousarray(_upright(picture, header.orientation))
 
 
-def _load(data: bytes, header: Header) -> Image.Image:
+def _load(data: bytes, header: Header, short_side_px: int) -> Image.Image:
     pixels_only = b"".join(data[start:end] for start, end in header.needed)
     picture = Image.open(BytesIO(pixels_only), formats=(header.format,))
     if picture.size != (header.width, header.height):
         raise ValueError("Pillow and the header disagree about the size")
-    factor = max(1, min(picture.size) // _SHORT_SIDE_PX)
+    factor = max(1, min(picture.size) // short_side_px)
     if header.format == "JPEG":
         picture.draft(picture.mode, (header.width // factor, header.height // factor))
     picture.load()
     return picture
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    factor = max(1, min(picture.size) // _SHORT_SIDE_PX)
+def _rgb(picture: Image.Image, short_side_px: int) -> Image.Image:
+    factor = max(1, min(picture.size) // short_side_px)
     width, height = picture.size
     shown = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, height, _STRIP_ROWS * factor):  # in strips: a 12-megapixel copy is 48 MB

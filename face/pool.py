@@ -7,10 +7,11 @@ job in flight when one process dies, and stays broken.)
 
 import asyncio
 import hashlib
+import json
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from face.analysis import Analysis, analysis_from_json
@@ -18,7 +19,7 @@ from face.frames import MOST_PHOTO_BYTES
 from face.image_errors import ImageError, ImageUnreadable, error_from_json
 from face.worker_process import WorkerFailed, WorkerProcess
 
-DLIB_FACTORY = "face.engine:dlib_engine"
+ENGINE_FACTORY = "face.engine:build_engine"
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
@@ -65,7 +66,9 @@ class _Job:
 
 
 class WorkerPool:
-    """``async with WorkerPool() as pool: analysis = await pool.analyse(photo)``.
+    """``async with WorkerPool(options={"cache_dir": "…"}) as pool: analysis = await pool.analyse(photo)``.
+
+    ``factory`` ("module:function") makes each worker's engine of ``options``, which are sent as JSON.
 
     ``workers`` photographs are analysed at once, on ``workers + spares`` warm processes; ``queue_limit`` more
     may wait, each for ``patience_s`` at most. ``deadline_s`` counts from the start in the worker. A worker may
@@ -74,7 +77,8 @@ class WorkerPool:
 
     def __init__(
         self,
-        factory: str = DLIB_FACTORY,
+        factory: str = ENGINE_FACTORY,
+        options: Mapping[str, Any] = MappingProxyType({}),
         *,
         workers: int = 2,
         spares: int = 1,
@@ -85,14 +89,13 @@ class WorkerPool:
         headroom_bytes: int = 400_000_000,
         start_limit_s: float = 60.0,
     ) -> None:
-        self._factory = factory
         self._workers = workers
         self._spares = spares
         self._queue_limit = queue_limit
         self._deadline_s = deadline_s
         self._patience_s = patience_s
         self._recycle_after = recycle_after
-        self._headroom_bytes = headroom_bytes
+        self._command = (factory, json.dumps(dict(options)), str(headroom_bytes))
         self._start_limit_s = start_limit_s
         self._crew: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
@@ -269,7 +272,7 @@ class WorkerPool:
         return worker
 
     async def _start_worker(self) -> WorkerProcess:
-        return await WorkerProcess.start(self._factory, self._headroom_bytes, self._start_limit_s)
+        return await WorkerProcess.start(self._command, self._start_limit_s)
 
     def _join(self, worker: WorkerProcess) -> None:
         self._crew.add(worker)

@@ -14,6 +14,8 @@ from face.picture import Pixels
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _BLUR_PX = 9
+# rows and columns of a chip from the brows to the chin
+_FACE = np.s_[32:108, 22:90]
 
 
 class QualityFault(StrEnum):
@@ -77,20 +79,17 @@ def quality_faults(
     return tuple(fault for fault, found in verdicts.items() if found)
 
 
-def measure(
-    landmarks: npt.NDArray[np.float64], chip: Pixels, face: Face, picture_size: tuple[int, int]
-) -> Quality:
-    """The facts of one face: ``landmarks`` and ``chip`` as in ``AlignedFace``, ``picture_size`` width, height."""
-    right_eye, left_eye = landmarks[:2].mean(axis=0), landmarks[2:4].mean(axis=0)
-    eyes = right_eye - left_eye
+def measure(face: Face, chip: Pixels, picture_size: tuple[int, int]) -> Quality:
+    """The facts of one face: ``chip`` as ``face.sface.align`` cuts it out, ``picture_size`` width and height."""
+    right_eye, left_eye, nose = face.landmarks[:3]
+    eyes = left_eye - right_eye
     squared = max(float(eyes @ eyes), 1e-9)
-    margin = len(chip) // 6
-    luma = chip[margin:-margin, margin:-margin] @ _LUMA
+    luma = chip[_FACE] @ _LUMA
     return Quality(
         eye_distance_px=float(np.sqrt(squared)),
         luminance=float(luma.mean()),
         sharpness=_sharpness(luma),
-        turned=float((landmarks[4] - (right_eye + left_eye) / 2) @ eyes / squared),
+        turned=float((nose - (right_eye + left_eye) / 2) @ eyes / squared),
         outside_share=_outside_share(face, picture_size),
     )
 

@@ -1,9 +1,9 @@
-"""One worker process: ``python -m face.worker FD FACTORY HEADROOM_BYTES``.
+"""One worker process: ``python -m face.worker FD FACTORY OPTIONS HEADROOM_BYTES``.
 
-It builds the engine that ``FACTORY`` ("module:function") makes, says that it is ready, and answers one
-photograph after another on the socket ``FD`` until that closes. A refused picture is an answer; any other
-fault ends the process, because what it left behind is unknown. Nothing is printed: a stack trace may hold
-parts of a picture.
+It builds the engine that ``FACTORY`` ("module:function") makes of ``OPTIONS`` (JSON), says that it is ready,
+and answers one photograph after another on the socket ``FD`` until that closes. A refused picture is an
+answer; any other fault ends the process, because what it left behind is unknown. Nothing is printed: a stack
+trace may hold parts of a picture.
 """
 
 import ctypes
@@ -25,10 +25,10 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
 
-def main(channel: socket.socket, factory: str, headroom_bytes: int) -> None:
+def main(channel: socket.socket, factory: str, options: dict[str, Any], headroom_bytes: int) -> None:
     _depend_on_parent()
     try:
-        engine = _built(factory)
+        engine = _built(factory, options)
     except Exception as fault:  # noqa: BLE001 - whatever stops the engine is what the parent has to hear
         _reply(channel, {"fault": f"{type(fault).__name__}: {fault}"})
         return
@@ -62,9 +62,9 @@ def _limit_memory(headroom_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _built(factory: str) -> Engine:
+def _built(factory: str, options: dict[str, Any]) -> Engine:
     module, _, function = factory.partition(":")
-    engine: Engine = getattr(import_module(module), function)()
+    engine: Engine = getattr(import_module(module), function)(**options)
     return engine
 
 
@@ -99,4 +99,4 @@ def _reply(channel: socket.socket, reply: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as parent:
-        main(parent, sys.argv[2], int(sys.argv[3]))
+        main(parent, sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))

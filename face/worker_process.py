@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -37,9 +38,12 @@ class WorkerProcess:
         self.model_id = ""
 
     @classmethod
-    async def start(cls, factory: str, headroom_bytes: int, start_limit_s: float) -> Self:
-        """A worker whose engine is built and warm. Raises :class:`WorkerFailed` with the worker's reason."""
-        worker = await cls._spawned(factory, headroom_bytes)
+    async def start(cls, command: Sequence[str], start_limit_s: float) -> Self:
+        """A worker whose engine is built and warm; ``command`` is what follows ``face.worker FD``.
+
+        Raises :class:`WorkerFailed` with the worker's reason.
+        """
+        worker = await cls._spawned(command)
         try:
             async with asyncio.timeout(start_limit_s):
                 worker.model_id = _model_id(await worker._reply())
@@ -52,12 +56,12 @@ class WorkerProcess:
         return worker
 
     @classmethod
-    async def _spawned(cls, factory: str, headroom_bytes: int) -> Self:
+    async def _spawned(cls, command: Sequence[str]) -> Self:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await _connected(ours)
             try:
-                process = await _launched(theirs.fileno(), factory, headroom_bytes)
+                process = await _launched(theirs.fileno(), command)
             except BaseException:
                 writer.close()
                 raise
@@ -125,10 +129,10 @@ async def _connected(ours: socket.socket) -> tuple[asyncio.StreamReader, asyncio
         raise
 
 
-async def _launched(channel: int, factory: str, headroom_bytes: int) -> asyncio.subprocess.Process:
+async def _launched(channel: int, command: Sequence[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-s", "-m", "face.worker"),
-        *(str(channel), factory, str(headroom_bytes)),
+        *(str(channel), *command),
         pass_fds=(channel,),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from face import DLIB_RESNET_MODEL, Analysis, ImageError, QualityFault, Templates, compare, quality_faults
-from face.engine import DlibEngine
+from face.engine import PhotoEngine
 
 Analyse = Callable[[str], Analysis]
 
@@ -28,7 +28,7 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def reference(shared: Path, engine: DlibEngine) -> Templates:
+def reference(shared: Path, engine: PhotoEngine) -> Templates:
     """The same man, from another file."""
     return engine.analyse(
         (shared / "data" / "portraits" / "fr_barack_obama" / "1.jpg").read_bytes()
@@ -36,7 +36,7 @@ def reference(shared: Path, engine: DlibEngine) -> Templates:
 
 
 @pytest.fixture
-def analyse(shared: Path, engine: DlibEngine) -> Analyse:
+def analyse(shared: Path, engine: PhotoEngine) -> Analyse:
     return lambda name: engine.analyse((shared / "data" / "images_edge" / name).read_bytes())
 
 

@@ -46,5 +46,5 @@ def test_a_missing_file_is_named(package: Path) -> None:
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(WeightsError, match="the package not_installed is not installed"):
+    with pytest.raises(WeightsError, match="or the package not_installed"):
         verified_path(replace(ELSEWHERE, package="not_installed"))

@@ -33,8 +33,9 @@ async def test_a_replica_with_another_key_does_not_start(
     [
         ("CHECKIN_PORT", "eighty"),
         ("CHECKIN_PORT", "70000"),
-        ("CHECKIN_MATCH_DISTANCE", "nan"),
-        ("CHECKIN_MATCH_DISTANCE", "0.61"),
+        ("CHECKIN_FACE_ENGINE", "hog"),
+        ("CHECKIN_OPERATING_POINT", "0.5"),
+        ("CHECKIN_PASSIVE_PAD", "maybe"),
         ("CHECKIN_SERVICE_BOX", "23,22,113,115"),
         ("CHECKIN_ENROLMENT_BASIS", "because"),
         ("CHECKIN_ATTEMPTS_PER_DAY", "0"),

@@ -1,0 +1,36 @@
+"""Chips: a face cut out upright, at the size and place a network was trained on."""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from face.faces import Landmarks
+from face.picture import Pixels
+
+
+def similarity(source: Landmarks, target: Landmarks) -> npt.NDArray[np.float64]:
+    """The rotation, scale and shift, 2 x 3, that brings ``source`` nearest to ``target`` (least squares).
+
+    Umeyama, IEEE TPAMI 13(4), 1991, for the plane; without reflection.
+    """
+    from_mean, to_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - from_mean, target - to_mean
+    along, across = (a * b).sum(), (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
+    cosine, sine = np.array([along, across]) / max((a * a).sum(), 1e-9)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([turn, to_mean - turn @ from_mean])
+
+
+def cut_chip(pixels: Pixels, transform: npt.NDArray[np.float64], size_px: int) -> Pixels:
+    """``transform`` (2 x 3, picture to chip) applied: ``size_px`` square, black where the picture ends."""
+    turn, shift = transform[:, :2], transform[:, 2]
+    # Averaging first keeps fine patterns from turning into coarse ones when much is scaled away.
+    factor = max(1, int(1 / max(np.sqrt(abs(np.linalg.det(turn))), 1e-6)))
+    picture = Image.fromarray(pixels).reduce(factor)
+    back = np.linalg.inv(turn) / factor
+    # Both count pixels at their centres: ours from 0, a reduced picture's and Pillow's from half a pixel.
+    half = (factor - 1) / 2 / factor
+    start = -back @ shift - half + 0.5 - back @ np.array([0.5, 0.5])
+    data = (*back[0], start[0], *back[1], start[1])
+    chip = picture.transform((size_px, size_px), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return np.asarray(chip)

@@ -1,0 +1,308 @@
+"""How often presentation attacks pass, and honest presentations do not: ``python -m face.evaluate_pad``.
+
+Printed are, for each species of attack, the share classified as bona fide (APCER) and, for each kind of honest
+presentation, the share classified as an attack (BPCER), each as k of n with the exact 95 % interval (Clopper and
+Pearson, Biometrika 26, 1934). The worst species is named; no mean over species is formed.
+
+- Passive test (with ``--models``): photographs of ``--samples`` whose name ends in F and digits (fake) or T and digits
+  (live), as minivision's samples do; the portraits of ``--portraits`` as they are, and copies of each on paper and on
+  a screen, turned by up to 35 degrees. The copies are made by code.
+- Active test: made-up bursts (``face.evaluation.heads``); flat copies of the portraits, turned, through the detector;
+  and bursts put together of photographs of one person in ``--people`` (a folder with ``labels.tsv``): one from the
+  front and one from either side. These were taken on different days, and show only whether a real head is called flat.
+
+This is not a test by ISO/IEC 30107-3: nobody attacked anything, and most presentations here are made-up. Copies of one
+portrait and bursts of one person depend on each other, so the intervals of these rows are narrower than the truth.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import exp, lgamma, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from face.detector import Detector
+from face.evaluation.copies import Look, held_up, on_paper, on_screen
+from face.evaluation.fault import EvaluationFault
+from face.evaluation.heads import ATTACKS, HONEST, Burst, Scene, random_scene
+from face.evaluation.labels import read_labels
+from face.faces import Face, Landmarks
+from face.image import decode
+from face.image_errors import ImageError
+from face.liveness import Action, TurnCode, judge_turns, yaw_deg
+from face.manifest import MINIFASNET_V1SE, MINIFASNET_V2, WeightsError, verified_path
+from face.models import YUNET_NETWORK, ready_network
+from face.network import Network
+from face.pad import MiniFasNet, crop_window
+from face.picture import Pixels
+from face.yunet import YuNet
+
+Find = Callable[[Pixels], tuple[Pixels, Face] | None]
+"""The largest face and the picture it is in, upright; None when there is none."""
+
+Scored = dict[str, list[float | None]]
+"""By species: the passive score of each presentation, None where no face was found."""
+
+Judged = dict[str, list[TurnCode]]
+
+CHALLENGE = (Action.TURN_LEFT, Action.TURN_RIGHT)
+LOOKS: dict[str, Look] = {"paper_copy": on_paper, "screen_copy": on_screen}
+_SEED = 20260
+_NOISES = (0.01, 0.03)
+_COPY_YAWS_DEG = (-35.0, -20.0, 0.0, 20.0, 35.0)
+_BURST_YAWS_DEG = (20.0, 25.0, 30.0, 35.0)
+_MOST_FRONTAL_DEG = 15.0
+# As much of a portrait as a print or a screen would show: the face's box this many times.
+_PORTRAIT_SCALE = 3.0
+_SAMPLE = re.compile(r"[FT](?=\d+$)")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRate:
+    """``errors`` of ``n`` presentations."""
+
+    errors: int
+    n: int
+
+    def as_json(self) -> dict[str, Any]:
+        low, high = clopper_pearson(self.errors, self.n)
+        value = self.errors / self.n if self.n else None
+        return {"errors": self.errors, "n": self.n, "value": value, "low": low, "high": high}
+
+
+def clopper_pearson(errors: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a share: 0-1 when nothing was tried.
+
+    >>> [round(bound, 4) for bound in clopper_pearson(3, 14)]
+    [0.0466, 0.508]
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if errors == 0 else _solved(lambda p: 1 - _at_most(errors - 1, n, p) < tail)
+    high = 1.0 if errors == n else _solved(lambda p: _at_most(errors, n, p) > tail)
+    return low, high
+
+
+def _at_most(errors: int, n: int, p: float) -> float:
+    """The probability of so many errors or fewer."""
+    ways = (lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) for k in range(errors + 1))
+    return sum(exp(way + k * log(p) + (n - k) * log(1 - p)) for k, way in enumerate(ways))
+
+
+def _solved(is_below: Callable[[float], bool]) -> float:
+    """Where, between 0 and 1, ``is_below`` turns false."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_below(middle) else (low, middle)
+    return (low + high) / 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 with a sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        report = evaluate(options)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", "utf-8")
+    except (EvaluationFault, WeightsError, ImageError, OSError) as fault:
+        sys.stderr.write(f"face.evaluate_pad: {fault}\n")
+        return 1
+    sys.stdout.write("\n".join(_lines(report)) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m face.evaluate_pad",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--models", type=Path, metavar="DIR", help="holds the MiniFASNet files")
+    parser.add_argument(
+        "--samples", type=Path, metavar="DIR", help="photographs named ...F1, ...T1 and so on"
+    )
+    parser.add_argument("--portraits", type=Path, metavar="DIR", help="portraits with room around the face")
+    parser.add_argument("--people", type=Path, metavar="DIR", help="several photographs a person, labels.tsv")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="of the passive score; default %(default)s"
+    )
+    parser.add_argument("--bursts", type=int, default=500, help="made-up ones a species; default %(default)s")
+    parser.add_argument("--cache", type=Path, default=Path(".artifacts/models"), metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
+    return parser
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """The report as it is written to JSON."""
+    find = face_finder(ready_network(YUNET_NETWORK, options.cache, options.models))
+    portraits = [decode(path.read_bytes()) for path in _pictures(options.portraits)]
+    passive = None
+    if options.models:
+        nets = (Network(verified_path(net, options.models)) for net in (MINIFASNET_V2, MINIFASNET_V1SE))
+        attacks, honest = passive_scores(MiniFasNet(*nets), find, _pictures(options.samples), portraits)
+        passive = passive_report(attacks, honest, options.threshold)
+    attacks_judged, honest_judged = made_up_bursts(options.bursts)
+    attacks_judged["portrait_copy"] = _judged(copied_bursts(find, portraits))
+    if options.people:
+        honest_judged["photographs"] = _judged(gathered_bursts(find, options.people))
+    return {"passive": passive, "active": active_report(attacks_judged, honest_judged)}
+
+
+def face_finder(yunet: Path) -> Find:
+    detector = Detector(YuNet(Network(yunet)))
+
+    def find(pixels: Pixels) -> tuple[Pixels, Face] | None:
+        look = detector.find(pixels)
+        if not look.faces:
+            return None
+        return look.pixels, detector.refined(look.pixels, max(look.faces, key=lambda face: face.width))
+
+    return find
+
+
+def _pictures(folder: Path | None) -> list[Path]:
+    files = sorted(folder.rglob("*")) if folder else []
+    return [file for file in files if file.suffix.lower() in {".jpg", ".jpeg", ".png"}]
+
+
+def passive_scores(
+    net: MiniFasNet, find: Find, samples: Sequence[Path], portraits: Sequence[Pixels]
+) -> tuple[Scored, Scored]:
+    """Attacks and honest presentations."""
+
+    def score(pixels: Pixels) -> float | None:
+        found = find(pixels)
+        if found is None:
+            return None
+        upright, face = found
+        return net.score(upright, (face.left, face.top, face.width, face.height))
+
+    named: dict[str, list[float | None]] = {"F": [], "T": []}
+    for path in samples:
+        kind = _SAMPLE.search(path.stem)
+        if kind is None:
+            raise EvaluationFault(f"{path.name} should end in F (fake) or T (live) and a number")
+        named[kind.group()].append(score(decode(path.read_bytes())))
+    attacks: Scored = {"sample": named["F"]}
+    attacks |= {name: [score(copy) for copy in _copies(find, portraits, name)] for name in LOOKS}
+    return attacks, {"sample": named["T"], "portrait": [score(portrait) for portrait in portraits]}
+
+
+def _copies(find: Find, portraits: Sequence[Pixels], look: str) -> Iterator[Pixels]:
+    rng = np.random.default_rng(_SEED)
+    for picture, yaw in product(_cut_out(find, portraits), _COPY_YAWS_DEG):
+        yield held_up(picture, LOOKS[look], (yaw, rng.normal(0, 5), rng.normal(0, 3)), rng)
+
+
+def _cut_out(find: Find, portraits: Iterable[Pixels]) -> Iterator[Image.Image]:
+    """Head and shoulders of every portrait that was taken from the front."""
+    for pixels, face in filter(None, map(find, portraits)):
+        if abs(yaw_deg(face.landmarks)) > _MOST_FRONTAL_DEG:
+            continue
+        height, width = pixels.shape[:2]
+        box = (face.left, face.top, face.width, face.height)
+        yield Image.fromarray(pixels).crop(crop_window((width, height), box, _PORTRAIT_SCALE))
+
+
+def passive_report(attacks: Scored, honest: Scored, threshold: float) -> dict[str, Any]:
+    """A presentation without a face has no score and is not counted, but named."""
+
+    def rate(scores: Iterable[float | None], is_error: Callable[[float], bool]) -> dict[str, Any]:
+        given = list(scores)
+        found = [score for score in given if score is not None]
+        return ErrorRate(sum(map(is_error, found)), len(found)).as_json() | {
+            "no_face": len(given) - len(found),
+            "scores": [round(score, 3) for score in found],
+        }
+
+    species = {name: rate(scores, lambda score: score >= threshold) for name, scores in attacks.items()}
+    bpcer = {name: rate(scores, lambda score: score < threshold) for name, scores in honest.items()}
+    return {"threshold": threshold} | _with_worst(species, bpcer)
+
+
+def made_up_bursts(number: int) -> tuple[Judged, Judged]:
+    """Attacks and honest presentations, half of each at either noise of the landmarks."""
+    rng = np.random.default_rng(_SEED)
+
+    def judged(kinds: Mapping[str, Callable[[Scene], Burst]]) -> Judged:
+        noises = [noise for noise in _NOISES for _ in range(number // len(_NOISES))]
+        return {name: _judged(make(random_scene(rng, n)) for n in noises) for name, make in kinds.items()}
+
+    return judged(ATTACKS), judged(HONEST)
+
+
+def _judged(bursts: Iterable[Sequence[Landmarks]]) -> list[TurnCode]:
+    return [judge_turns(burst, CHALLENGE).code for burst in bursts]
+
+
+def copied_bursts(find: Find, portraits: Sequence[Pixels]) -> Iterator[Burst]:
+    """Each portrait on paper, turned instead of a head: from the front, to the left, to the right."""
+    rng = np.random.default_rng(_SEED)
+    for picture, yaw in product(_cut_out(find, portraits), _BURST_YAWS_DEG):
+        angles = [(turned, rng.normal(0, 8), rng.normal(0, 5)) for turned in (0.0, yaw, -yaw)]
+        found = [find(held_up(picture, on_paper, angle, rng)) for angle in angles]
+        yield [face.landmarks for _, face in filter(None, found)]
+
+
+def gathered_bursts(find: Find, folder: Path) -> Iterator[Burst]:
+    """At most one burst a person: the photographs farthest to either side, and the one most between them."""
+    of_person: dict[str, list[Landmarks]] = {}
+    for photo in read_labels(folder).photos:
+        found = find(decode((folder / photo.file).read_bytes()))
+        if found:
+            of_person.setdefault(photo.person, []).append(found[1].landmarks)
+    for landmarks in filter(lambda several: len(several) >= 3, of_person.values()):
+        least, *between, most = sorted(landmarks, key=yaw_deg)
+        middle_deg = (yaw_deg(least) + yaw_deg(most)) / 2
+        burst = [min(between, key=lambda points: abs(yaw_deg(points) - middle_deg)), most, least]
+        if judge_turns(burst, CHALLENGE).code in (TurnCode.PASSED, TurnCode.FLAT):
+            yield burst
+
+
+def active_report(attacks: Judged, honest: Judged) -> dict[str, Any]:
+    def rate(codes: Sequence[TurnCode], passed_is_error: bool) -> dict[str, Any]:
+        errors = sum((code is TurnCode.PASSED) == passed_is_error for code in codes)
+        return ErrorRate(errors, len(codes)).as_json() | {"codes": dict(Counter(codes).most_common())}
+
+    species = {name: rate(codes, True) for name, codes in attacks.items()}
+    return _with_worst(species, {name: rate(codes, False) for name, codes in honest.items()})
+
+
+def _with_worst(species: dict[str, Any], bpcer: dict[str, Any]) -> dict[str, Any]:
+    tried = [name for name, rate in species.items() if rate["n"]]
+    worst = max(tried, key=lambda name: (species[name]["value"], species[name]["high"]), default=None)
+    return {"apcer": species, "worst": worst, "bpcer": bpcer}
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+    for test in ("passive", "active"):
+        result = report[test]
+        if result is None:
+            yield f"{test} test: not measured, --models is needed"
+            continue
+        yield f"{test} test" + (f" at {result['threshold']}" if "threshold" in result else "")
+        for kind in ("apcer", "bpcer"):
+            yield from (_row(kind, name, rate) for name, rate in result[kind].items())
+        yield f"  worst species: {result['worst']}"
+
+
+def _row(kind: str, name: str, rate: Mapping[str, Any]) -> str:
+    value = "-" if rate["value"] is None else f"{rate['value']:.3f}"
+    interval = f"{rate['low']:.3f}-{rate['high']:.3f}"
+    seen = ", ".join(f"{code} {count}" for code, count in rate.get("codes", {}).items())
+    without = f"no face {rate['no_face']}" if rate.get("no_face") else ""
+    counted = f"{rate['errors']:4} of {rate['n']:4}"
+    return f"  {kind.upper()} {name:30} {counted}  {value}  {interval}  {seen}{without}".rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
