@@ -9,16 +9,20 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from face.analysis import Engine
-from face.comparison import DLIB_RESNET_MODEL, Templates
+from face.comparison import DLIB_RESNET_MODEL, SFACE_MODEL, Templates
 from face.evaluation.fault import EvaluationFault
 from face.image_errors import ImageError
+from face.operating_points import operating_points
 
+EncoderName = Literal["sface", "dlib"]
 Scores = npt.NDArray[np.float64]
 Describe = Callable[[bytes], Templates | None]
 """A photograph's templates; None when no face, or more than one, is found or the file is refused."""
@@ -28,10 +32,18 @@ ScoreAll = Callable[[Sequence[Templates]], Scores]
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPlaces:
+    """Where converted networks are kept, and where weights are looked for before their packages."""
+
+    cache_dir: Path
+    models_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamedEngine:
     """``build`` makes the warm engine; ``operating_points`` are thresholds on its score, by name."""
 
-    build: Callable[[], Describe]
+    build: Callable[[ModelPlaces], Describe]
     score_all: ScoreAll
     operating_points: Mapping[str, float] = field(default_factory=dict)
 
@@ -73,13 +85,22 @@ def describer(engine: Engine) -> Describe:
     return describe
 
 
-def _dlib() -> Describe:
-    from face.engine import dlib_engine
+def fused(templates: Sequence[Templates]) -> Scores:
+    """The cosine of SFace minus a quarter of dlib's distance."""
+    return cosine(SFACE_MODEL)(templates) - 0.25 * _distances(_vectors(templates, DLIB_RESNET_MODEL))
 
-    return describer(dlib_engine())
+
+def _ours(*encoders: EncoderName) -> Callable[[ModelPlaces], Describe]:
+    def build(places: ModelPlaces) -> Describe:
+        from face.engine import build_engine
+
+        models = str(places.models_dir) if places.models_dir else None
+        return describer(build_engine(str(places.cache_dir), models, encoders, recognises_copies=False))
+
+    return build
 
 
-def _stock() -> Describe:
+def _stock(places: ModelPlaces) -> Describe:  # noqa: ARG001 - its models come with it
     """``face_recognition`` as its documentation uses it: HOG, five landmarks, no EXIF, one face a photograph."""
     if importlib.util.find_spec("pkg_resources") is None:  # without it, the import prints a hint and exits
         raise EvaluationFault("face_recognition needs pkg_resources: install setuptools below 81")
@@ -100,12 +121,18 @@ def _stock() -> Describe:
     return describe
 
 
+def _thresholds(model_id: str) -> dict[str, float]:
+    return {name: operating_point.threshold for name, operating_point in operating_points(model_id).items()}
+
+
 DEFAULT_ENGINE = "sface"
 STOCK_TOLERANCE = 0.6
 """The distance up to which ``face_recognition.compare_faces`` calls two faces one person's."""
 
 ENGINES: Mapping[str, NamedEngine] = {
-    "dlib": NamedEngine(_dlib, nearness(DLIB_RESNET_MODEL)),
+    "sface": NamedEngine(_ours("sface"), cosine(SFACE_MODEL), _thresholds(SFACE_MODEL)),
+    "dlib": NamedEngine(_ours("dlib"), nearness(DLIB_RESNET_MODEL), _thresholds(DLIB_RESNET_MODEL)),
+    "fused": NamedEngine(_ours("sface", "dlib"), fused),
     "face_recognition": NamedEngine(
         _stock, nearness(DLIB_RESNET_MODEL), {f"stock_{STOCK_TOLERANCE}": 1 - STOCK_TOLERANCE}
     ),

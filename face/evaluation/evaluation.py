@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from face.evaluation.comparisons import Group, Progress, compared, describe_all
-from face.evaluation.engines import Describe, NamedEngine, ScoreAll
+from face.evaluation.engines import Describe, ModelPlaces, NamedEngine, ScoreAll
 from face.evaluation.fault import EvaluationFault
 from face.evaluation.held_out import HeldOut, at_fixed, by_splits, fixed_thresholds
 from face.evaluation.labels import LabelledSet
@@ -80,9 +80,11 @@ class Evaluation:
     results: tuple[GroupResult, ...]
 
 
-def evaluate(name: str, engine: NamedEngine, plan: Plan, progress: Progress) -> Evaluation:
+def evaluate(
+    name: str, engine: NamedEngine, places: ModelPlaces, plan: Plan, progress: Progress
+) -> Evaluation:
     """Describe every photograph that the plan needs once, and measure."""
-    describe = engine.build()
+    describe = engine.build(places)
     groups = _groups(plan.labelled, describe, engine.score_all, progress)
     others = groups
     if plan.outsiders is not None:

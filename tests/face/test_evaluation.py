@@ -16,16 +16,27 @@ import pytest
 from PIL import Image
 
 from face import DLIB_RESNET_MODEL, Templates, compare
+from face.comparison import SFACE_MODEL
 from face.evaluate import main
 from face.evaluation import engines
 from face.evaluation.comparisons import Group, compared, describe_all
 from face.evaluation.det import DetPoint, det_points, write_csv
-from face.evaluation.engines import ENGINES, Describe, NamedEngine, cosine, named_engine, nearness
+from face.evaluation.engines import (
+    ENGINES,
+    Describe,
+    ModelPlaces,
+    NamedEngine,
+    cosine,
+    fused,
+    named_engine,
+    nearness,
+)
 from face.evaluation.evaluation import Plan, evaluate
 from face.evaluation.fault import EvaluationFault
 from face.evaluation.held_out import Spread, at_fixed, by_splits, fixed_thresholds
 from face.evaluation.labels import LabelledSet, Photo, read_labels
 from face.evaluation.rates import GroupRates, Rate, is_estimable, threshold_at, wilson
+from face.operating_points import operating_points
 from tests import portraits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +86,8 @@ def read_place(photo: bytes) -> Templates | None:
     return point(None if photo == b"None" else float(photo))
 
 
-LINE = NamedEngine(lambda: read_place, nearness(MODEL), {"half": 0.5})
+NOWHERE = ModelPlaces(Path("nowhere"))
+LINE = NamedEngine(lambda places: read_place, nearness(MODEL), {"half": 0.5})
 
 
 @pytest.fixture
@@ -119,6 +131,10 @@ def test_a_set_is_read_in_order_and_a_person_with_one_photograph_is_fine(tmp_pat
         (b"person\tfile\tgroup\na\t1.jpg\tg\nb\tx/../1.jpg\tg\n", "line 3: x/../1.jpg is named twice"),
         (b"person\tfile\tgroup\na\t1.jpg\tg\na\t2.jpg\th\n", "line 3: a is in g already"),
         (b"person\tfile\tgroup\na\t1.jpg\t../g\n", r"line 2: a group's name .*: \.\./g"),
+    ],
+    ids=[
+        *("no table", "not UTF-8", "empty", "column missing", "no line", "cell missing", "cell empty"),
+        *("no file", "folder", "file twice", "person in two groups", "group with a path"),
     ],
 )
 def test_a_fault_of_the_labels_is_named_with_its_line(
@@ -390,10 +406,10 @@ def test_each_photograph_is_described_once_and_no_more_than_needed(tmp_path: Pat
     there = on_disk(on_disk(tmp_path / "there", {"b": [9], "d": [3, 4]}, "x"), {"e": [5]}, "unneeded")
     described: list[bytes] = []
 
-    def build() -> Describe:
+    def build(places: ModelPlaces) -> Describe:
         return lambda photo: described.append(photo) or read_place(photo)  # type: ignore[func-returns-value]
 
-    evaluate("line", NamedEngine(build, nearness(MODEL)), planned(here, there), silent)
+    evaluate("line", NamedEngine(build, nearness(MODEL)), NOWHERE, planned(here, there), silent)
     assert described == [b"0", b"1", b"2", b"3", b"4"]
 
 
@@ -407,14 +423,29 @@ def test_progress_is_told(tmp_path: Path) -> None:
 # --- Engines ---
 
 
-@pytest.mark.parametrize("name", ["dlib", "face_recognition"])
-def test_scores_at_once_are_those_of_the_comparison(name: str) -> None:
+def some_templates(count: int = 5) -> list[Templates]:
     generator = np.random.default_rng(3)
-    templates = [{DLIB_RESNET_MODEL: tuple(generator.normal(0, 0.1, 128))} for _ in range(5)]
+    models = (SFACE_MODEL, DLIB_RESNET_MODEL)
+    return [{model: tuple(generator.normal(0.02, 0.1, 128)) for model in models} for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "model_id"),
+    [("sface", SFACE_MODEL), ("dlib", DLIB_RESNET_MODEL), ("face_recognition", DLIB_RESNET_MODEL)],
+)
+def test_scores_at_once_are_those_of_the_comparison(name: str, model_id: str) -> None:
+    templates = some_templates()
     scores = ENGINES[name].score_all(templates)
-    for one, other in combinations(range(5), 2):
-        wanted = compare(templates[one], templates[other], DLIB_RESNET_MODEL).value
+    for one, other in combinations(range(len(templates)), 2):
+        wanted = compare(templates[one], templates[other], model_id).value
         assert scores[one, other] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_fusion_takes_a_quarter_of_the_distance_off_the_cosine() -> None:
+    one, other = some_templates(2)
+    distance = 1 - compare(one, other, DLIB_RESNET_MODEL).value
+    wanted = compare(one, other, SFACE_MODEL).value - 0.25 * distance
+    assert fused([one, other])[0, 1] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_cosines_at_once() -> None:
@@ -428,6 +459,13 @@ def test_the_stock_library_is_measured_at_its_tolerance() -> None:
     assert ENGINES["face_recognition"].operating_points == {"stock_0.6": 0.4}
 
 
+@pytest.mark.parametrize(("name", "model_id"), [("sface", SFACE_MODEL), ("dlib", DLIB_RESNET_MODEL)])
+def test_our_engines_are_measured_at_their_operating_points(name: str, model_id: str) -> None:
+    points = operating_points(model_id)
+    assert "lfw_ea_1e3" in points
+    assert ENGINES[name].operating_points == {point.name: point.threshold for point in points.values()}
+
+
 def test_an_engine_that_is_not_there_is_named() -> None:
     with pytest.raises(EvaluationFault, match=r"no engine oracle, only: .*dlib.*face_recognition"):
         named_engine("oracle")
@@ -438,7 +476,7 @@ def test_the_stock_library_without_pkg_resources_is_a_fault_and_no_exit(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
     with pytest.raises(EvaluationFault, match="setuptools below 81"):
-        ENGINES["face_recognition"].build()
+        ENGINES["face_recognition"].build(NOWHERE)
 
 
 # --- DET curves ---
@@ -617,6 +655,24 @@ def test_faults_are_a_sentence_and_exit_code_1(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("face.evaluate: ")
     assert words in said
+
+
+@pytest.mark.parametrize("options", [("--models", "weights"), ()], ids=["option", "environment"])
+def test_altered_weights_are_named(
+    run: Run,
+    line_folder: Path,
+    options: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not options:
+        monkeypatch.setenv("CHECKIN_MODELS_DIR", "weights")
+    weights = Path("weights")
+    weights.mkdir()
+    name = "face_recognition_sface_2021dec_int8bq.onnx"
+    (weights / name).write_bytes(b"altered")
+    assert run(line_folder, "--engine", "sface", "--cache", "cache", *options) == 1
+    assert f"{name} was altered" in capsys.readouterr().err
 
 
 def test_fewer_than_100_splits_are_refused(run: Run, line_folder: Path) -> None:
