@@ -14,6 +14,7 @@ from face.comparison import (
     best_score,
     compare,
 )
+from face.fingerprint import Resemblance, is_copy, resemblance
 from face.header import check_header
 from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
 from face.operating_points import OperatingPoint, operating_points
@@ -42,6 +43,7 @@ __all__ = [
     "Quality",
     "QualityFault",
     "QualityThresholds",
+    "Resemblance",
     "Score",
     "Templates",
     "UnsupportedMediaType",
@@ -50,6 +52,8 @@ __all__ = [
     "best_score",
     "check_header",
     "compare",
+    "is_copy",
     "operating_points",
     "quality_faults",
+    "resemblance",
 ]

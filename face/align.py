@@ -7,6 +7,8 @@ from PIL import Image
 from face.faces import Landmarks
 from face.picture import Pixels
 
+_LEAST_SCALE = 1e-3
+
 
 def similarity(source: Landmarks, target: Landmarks) -> npt.NDArray[np.float64]:
     """The rotation, scale and shift, 2 x 3, that brings ``source`` nearest to ``target`` (least squares).
@@ -24,8 +26,11 @@ def similarity(source: Landmarks, target: Landmarks) -> npt.NDArray[np.float64]:
 def cut_chip(pixels: Pixels, transform: npt.NDArray[np.float64], size_px: int) -> Pixels:
     """``transform`` (2 x 3, picture to chip) applied: ``size_px`` square, black where the picture ends."""
     turn, shift = transform[:, :2], transform[:, 2]
+    scale = float(np.sqrt(abs(np.linalg.det(turn))))
+    if scale < _LEAST_SCALE:  # landmarks in one point: nothing can be cut out, and its quality will say so
+        return np.zeros((size_px, size_px, 3), np.uint8)
     # Averaging first keeps fine patterns from turning into coarse ones when much is scaled away.
-    factor = max(1, int(1 / max(np.sqrt(abs(np.linalg.det(turn))), 1e-6)))
+    factor = max(1, int(1 / scale))
     picture = Image.fromarray(pixels).reduce(factor)
     back = np.linalg.inv(turn) / factor
     # Both count pixels at their centres: ours from 0, a reduced picture's and Pillow's from half a pixel.

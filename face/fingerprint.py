@@ -16,6 +16,10 @@ from face.picture import Pixels
 _HASH_SIDE = 8
 _HASH_BITS = _HASH_SIDE * _HASH_SIDE
 _TEMPLATE = 128
+_SAME_DISTANCE = 0.15
+_SAME_BITS = 6
+_LIKELY_DISTANCE = 0.25
+_LIKELY_BITS = 10
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 Floats = npt.NDArray[np.float32]
@@ -28,6 +32,22 @@ class Resemblance:
 
     distance: float
     hash_bits: int
+
+
+def is_copy(found: Resemblance, same_day: bool = False) -> bool:
+    """Whether a photograph is an earlier one, altered (thresholds: docs/accuracy.md).
+
+    How near two selfies of one sitting come in ``distance`` is not measured, so on the ``same_day`` the hash alone counts.
+
+    >>> is_copy(Resemblance(0.10, 30)), is_copy(Resemblance(0.10, 30), same_day=True)
+    (True, False)
+    >>> is_copy(Resemblance(0.24, 10)), is_copy(Resemblance(0.30, 10)), is_copy(Resemblance(0.30, 6))
+    (True, False, True)
+    """
+    if found.hash_bits <= _SAME_BITS:
+        return True
+    likely = found.distance < _LIKELY_DISTANCE and found.hash_bits <= _LIKELY_BITS
+    return not same_day and (found.distance < _SAME_DISTANCE or likely)
 
 
 def fingerprint(chip: Pixels, mirrored_template: Sequence[float]) -> tuple[float, ...]:
