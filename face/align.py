@@ -31,11 +31,10 @@ def cut_chip(pixels: Pixels, transform: npt.NDArray[np.float64], size_px: int) -
         return np.zeros((size_px, size_px, 3), np.uint8)
     # Averaging first keeps fine patterns from turning into coarse ones when much is scaled away.
     factor = max(1, int(1 / scale))
+    back = np.linalg.inv(turn)
     picture = Image.fromarray(pixels).reduce(factor)
-    back = np.linalg.inv(turn) / factor
     # Both count pixels at their centres: ours from 0, a reduced picture's and Pillow's from half a pixel.
-    half = (factor - 1) / 2 / factor
-    start = -back @ shift - half + 0.5 - back @ np.array([0.5, 0.5])
-    data = (*back[0], start[0], *back[1], start[1])
+    start = (back @ (-shift - 0.5) + 0.5) / factor
+    data = (*back[0] / factor, start[0], *back[1] / factor, start[1])
     chip = picture.transform((size_px, size_px), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     return np.asarray(chip)

@@ -5,12 +5,12 @@ cost one person in twelve of those whose face fills a third of it (docs/accuracy
 at twice more from near, once mirrored, because what a look errs by to one side the mirrored one errs by to the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from face.align import cut_chip
 from face.faces import SURE, Face, Landmarks
 from face.picture import Pixels
 from face.yunet import YuNet
@@ -31,13 +31,12 @@ _MIRRORED = [1, 0, 2, 4, 3]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One pass of the detector: the picture as it was looked at, and the faces in it, the most certain first.
+    """One pass of the detector: the faces in the picture after it was turned, the most certain first.
 
-    ``turned_deg`` is how far the picture was turned counter-clockwise before (0, 90, 180, 270), ``scale`` the size
-    of the copy that was searched against ``pixels``.
+    ``turned_deg`` is how far it was turned counter-clockwise before (0, 90, 180, 270), ``scale`` the size of the copy
+    that was searched against the picture.
     """
 
-    pixels: Pixels
     turned_deg: int
     scale: float
     faces: tuple[Face, ...]
@@ -56,6 +55,10 @@ class Look:
     def is_close(self) -> bool:
         return max((face.width for face in self.faces), default=0.0) * self.scale >= _LEAST_CLOSE_PX
 
+    def turn(self, pixels: Pixels) -> Pixels:
+        """The picture as these faces lie in it."""
+        return np.ascontiguousarray(np.rot90(pixels, self.turned_deg // 90))
+
 
 class Detector:
     """The looks that find a face, in a picture of any size."""
@@ -65,64 +68,63 @@ class Detector:
 
     def find(self, pixels: Pixels) -> Look:
         """The surest of a few near looks, or else of finer ones; it may show no face at all."""
-        best = self._best_turn(pixels)
+        best = self._best_turn(*_copy(pixels, _NEAR_LONG_SIDE_PX))
         if best.is_sure and best.is_close:
             return best
         for long_side_px in _FAR_LONG_SIDES_PX:
-            finer = self._look(pixels, long_side_px)
+            finer = self._look(*_copy(pixels, long_side_px))
             if finer.is_sure:
                 return finer
             best = max(best, finer, key=_confidence)
         return best
 
-    def _best_turn(self, pixels: Pixels) -> Look:
+    def _best_turn(self, copy: Pixels, scale: float) -> Look:
         """Upright against upside down, and against the sides unless that is clear: a face that fills the picture is
         taken for one in every position, but never more surely than in its own."""
-        best = max((self._look(pixels, _NEAR_LONG_SIDE_PX, turned) for turned in (0, 180)), key=_confidence)
+        best = max((self._look(copy, scale, turned_deg) for turned_deg in (0, 180)), key=_confidence)
         if best.confidence >= _CLEAR:
             return best
-        sides = [self._look(pixels, _NEAR_LONG_SIDE_PX, turned) for turned in (90, 270)]
+        sides = [self._look(copy, scale, turned_deg) for turned_deg in (90, 270)]
         return max(best, *sides, key=_confidence)
+
+    def _look(self, copy: Pixels, scale: float, turned_deg: int = 0) -> Look:
+        faces = self._yunet.find(np.rot90(copy, turned_deg // 90))
+        return Look(turned_deg, scale, tuple(face.scaled(1 / scale) for face in faces))
 
     def refined(self, pixels: Pixels, face: Face) -> Face:
         """The same face with better landmarks: the mean of two near looks, where these see it."""
-        looks = [self._landmarks_near(pixels, face, mirrored) for mirrored in (False, True)]
+        window, corner, scale = _window(pixels, face)
+        looks = [_landmarks(self._yunet.find(side)) for side in (window, window[:, ::-1])]
+        if looks[1] is not None:
+            looks[1] = (np.array([_WINDOW_PX - 1, 0]) + looks[1] * (-1, 1))[_MIRRORED]
         seen = [landmarks for landmarks in looks if landmarks is not None]
-        return replace(face, landmarks=np.mean(seen, axis=0)) if seen else face
-
-    def _landmarks_near(self, pixels: Pixels, face: Face, mirrored: bool) -> Landmarks | None:
-        side = _WINDOW_PER_FACE * max(face.width, face.height)
-        corner = np.array([face.left + face.width / 2, face.top + face.height / 2]) - side / 2
-        window = _window(pixels, corner, side)
-        found = self._yunet.find(np.ascontiguousarray(window[:, ::-1]) if mirrored else window)
-        if not found:
-            return None
-        landmarks = max(found, key=lambda face: face.width).landmarks
-        if mirrored:
-            landmarks = (np.array([_WINDOW_PX - 1, 0]) - landmarks * (1, -1))[_MIRRORED]
         # pixels are counted at their centres
-        return np.asarray((landmarks + 0.5) * side / _WINDOW_PX - 0.5 + corner, dtype=np.float64)
-
-    def _look(self, pixels: Pixels, long_side_px: int, turned_deg: int = 0) -> Look:
-        scale = min(long_side_px / max(pixels.shape[:2]), _MOST_ENLARGED)
-        upright = np.ascontiguousarray(np.rot90(pixels, turned_deg // 90))
-        faces = self._yunet.find(_scaled(upright, scale))
-        return Look(upright, turned_deg, scale, tuple(face.scaled(1 / scale) for face in faces))
+        return replace(face, landmarks=(np.mean(seen, axis=0) + 0.5) / scale - 0.5 + corner) if seen else face
 
 
 def _confidence(look: Look) -> float:
     return look.confidence
 
 
-def _scaled(pixels: Pixels, scale: float) -> Pixels:
+def _copy(pixels: Pixels, long_side_px: int) -> tuple[Pixels, float]:
+    """The picture at another size, and its scale."""
     height, width = pixels.shape[:2]
+    scale = min(long_side_px / max(height, width), _MOST_ENLARGED)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    copy = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return np.asarray(copy), scale
 
 
-def _window(pixels: Pixels, corner: Landmarks, side: float) -> Pixels:
-    """A square of the picture, scaled; black where the picture ends."""
-    scale = _WINDOW_PX / side
-    return cut_chip(
-        pixels, np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]]), _WINDOW_PX
-    )
+def _window(pixels: Pixels, face: Face) -> tuple[Pixels, Landmarks, float]:
+    """A square around the face, black where the picture ends; its upper left corner there, and its scale."""
+    side = max(1, round(_WINDOW_PER_FACE * max(face.width, face.height)))
+    left = round(face.left + (face.width - side) / 2)
+    top = round(face.top + (face.height - side) / 2)
+    cut = Image.fromarray(pixels).crop((left, top, left + side, top + side))
+    window = cut.resize((_WINDOW_PX, _WINDOW_PX), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return np.asarray(window), np.array([left, top]), _WINDOW_PX / side
+
+
+def _landmarks(faces: Sequence[Face]) -> Landmarks | None:
+    """Of the largest face."""
+    return max(faces, key=lambda face: face.width).landmarks if faces else None

@@ -53,38 +53,38 @@ class PhotoEngine:
 
     def analyse(self, photo: bytes) -> Analysis:
         """Analyse a JPEG or PNG. Raises ``ImageError`` when it cannot be read."""
-        return self._describe(self._look(photo))
+        return self._describe(*self._look(photo))
 
     def warm_up(self) -> None:
         """Run everything once, on a face of made-up landmarks."""
         grey = np.full((_NEAR_SHORT_SIDE_PX, _NEAR_SHORT_SIDE_PX, 3), 128, np.uint8)
         places = np.array([[200, 200], [280, 200], [240, 240], [210, 290], [270, 290]], np.float64)
         self._detector.find(grey)
-        self._describe(Look(grey, 0, 1.0, (Face(160, 140, 160, 200, 1.0, places),)))
+        self._describe(grey, Look(0, 1.0, (Face(160, 140, 160, 200, 1.0, places),)))
 
-    def _look(self, photo: bytes) -> Look:
+    def _look(self, photo: bytes) -> tuple[Pixels, Look]:
         near = decode(photo, _NEAR_SHORT_SIDE_PX)
         look = self._detector.find(near)
         if look.is_sure and comparable_faces(look.faces)[0].width >= _WELL_SHOWN_PX:
-            return look
+            return near, look
         far = decode(photo, _FAR_SHORT_SIDE_PX)
-        return self._detector.find(far) if far.size > near.size else look
+        return (far, self._detector.find(far)) if far.size > near.size else (near, look)
 
-    def _describe(self, look: Look) -> Analysis:
+    def _describe(self, pixels: Pixels, look: Look) -> Analysis:
+        if look.turned_deg:
+            pixels = look.turn(pixels)
         faces = comparable_faces(look.faces)
-        height, width = look.pixels.shape[:2]
+        height, width = pixels.shape[:2]
         boxes = tuple(FaceBox(*face.box) for face in faces)
         if len(faces) != 1:
             return Analysis(width, height, look.turned_deg, boxes, None, {}, None)
-        face = self._detector.refined(look.pixels, faces[0])
-        chip = align(look.pixels, face)
+        face = self._detector.refined(pixels, faces[0])
+        chip = align(pixels, face)
         quality = measure(face, chip, (width, height))
-        templates = {
-            id_: vector
-            for encoder in self._encoders
-            for id_, vector in encoder.describe(look.pixels, face, chip).items()
-        }
-        live = self._passive_pad.score(look.pixels, faces[0].box) if self._passive_pad else None
+        templates: dict[str, tuple[float, ...]] = {}
+        for encoder in self._encoders:
+            templates |= encoder.describe(pixels, face, chip)
+        live = self._passive_pad.score(pixels, face.box) if self._passive_pad else None
         return Analysis(width, height, look.turned_deg, boxes, quality, templates, live)
 
 

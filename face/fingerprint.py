@@ -37,7 +37,7 @@ class Resemblance:
 def is_copy(found: Resemblance, same_day: bool = False) -> bool:
     """Whether a photograph is an earlier one, altered (thresholds: docs/accuracy.md).
 
-    How near two selfies of one sitting come in ``distance`` is not measured, so on the ``same_day`` the hash alone counts.
+    How near two selfies of one sitting come in ``distance`` is not measured: on the ``same_day`` the hash alone counts.
 
     >>> is_copy(Resemblance(0.10, 30)), is_copy(Resemblance(0.10, 30), same_day=True)
     (True, False)
