@@ -24,7 +24,8 @@ class Analysis:
     ``width`` and ``height`` are those of the analysed picture: upright by EXIF, scaled down when it was large,
     and turned by ``turned_deg`` (0, 90, 180, 270 counter-clockwise) when only that showed a face.
     ``quality`` is None and ``templates`` empty unless there is exactly one face. ``templates`` holds a vector
-    for each model's id, and the photograph's fingerprint. ``live`` is the passive model's score, 0 an attack to 1
+    for each model's id, and the photograph's fingerprint. ``landmarks`` are the face's five points, as in
+    ``face.faces.Landmarks``. ``live`` is the passive model's score, 0 an attack to 1
     live, None where no such model is configured.
     """
 
@@ -35,6 +36,7 @@ class Analysis:
     quality: Quality | None
     templates: Mapping[str, tuple[float, ...]]
     live: float | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
 
     @property
     def faces(self) -> int:
@@ -60,7 +62,8 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
 def analysis_from_json(record: Mapping[str, Any]) -> Analysis:
     """The analysis that was written. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for another shape.
 
-    >>> seen = Analysis(640, 480, 0, (FaceBox(1, 2, 90, 90),), Quality(40, 120, 0.3, 0.0, 0.0), {"m": (0.5, 0.1)}, 0.9)
+    >>> box, good = FaceBox(1, 2, 90, 90), Quality(40, 120, 0.3, 0.0, 0.0)
+    >>> seen = Analysis(640, 480, 0, (box,), good, {"m": (0.5, 0.1)}, 0.9, ((1, 2),) * 5)
     >>> analysis_from_json(analysis_to_json(seen)) == seen
     True
     """
@@ -73,4 +76,5 @@ def analysis_from_json(record: Mapping[str, Any]) -> Analysis:
         None if quality is None else Quality(**quality),
         {str(model): tuple(map(float, vector)) for model, vector in record["templates"].items()},
         None if record["live"] is None else float(record["live"]),
+        None if record["landmarks"] is None else tuple((float(x), float(y)) for x, y in record["landmarks"]),
     )

@@ -77,7 +77,7 @@ class PhotoEngine:
         height, width = pixels.shape[:2]
         boxes = tuple(FaceBox(*face.box) for face in faces)
         if len(faces) != 1:
-            return Analysis(width, height, look.turned_deg, boxes, None, {}, None)
+            return Analysis(width, height, look.turned_deg, boxes, None, {})
         face = self._detector.refined(pixels, faces[0])
         chip = align(pixels, face)
         quality = measure(face, chip, (width, height))
@@ -85,7 +85,8 @@ class PhotoEngine:
         for encoder in self._encoders:
             templates |= encoder.describe(pixels, face, chip)
         live = self._passive_pad.score(pixels, face.box) if self._passive_pad else None
-        return Analysis(width, height, look.turned_deg, boxes, quality, templates, live)
+        points = tuple((float(x), float(y)) for x, y in face.landmarks)
+        return Analysis(width, height, look.turned_deg, boxes, quality, templates, live, points)
 
 
 def build_engine(
