@@ -1,7 +1,7 @@
 """The composition root: opens what the service depends on, in order, and closes it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,10 +26,11 @@ from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine
 from checkin_service.settings import Settings
 from checkin_service.usecases.sweep import sweep
+from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
-from face import WorkerPool, operating_points
+from face import DLIB_RESNET_MODEL, SFACE_MODEL, WorkerPool, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
@@ -39,6 +40,7 @@ OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
 
 # The first decides.
 ENCODERS = {"sface": ("sface", "dlib"), "dlib": ("dlib",)}
+MODELS = {"sface": SFACE_MODEL, "dlib": DLIB_RESNET_MODEL}
 
 log = structlog.get_logger("checkin_service.app")
 
@@ -102,6 +104,8 @@ async def _open_services(
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))
+    policy = _policy(settings)
+    await _settle_references(database, models_of(settings))
     return Services(
         settings=settings,
         database=database,
@@ -109,7 +113,7 @@ async def _open_services(
         keys=keys,
         token_keys=token_keys,
         faces=faces,
-        policy=_policy(settings, faces.model_id),
+        policy=policy,
         rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics),
         metrics=metrics,
         box=Box(*settings.service_box),
@@ -134,9 +138,22 @@ async def _prepared_database(
         yield database
 
 
-def _policy(settings: Settings, model_id: str) -> Policy:
-    point = operating_points(model_id)[settings.operating_point]
-    return Policy(settings.attempts_per_day, OperatingPoint(point.name, model_id, point.threshold))
+def models_of(settings: Settings) -> tuple[str, ...]:
+    """The models that faces are compared by, the deciding one first."""
+    return tuple(MODELS[encoder] for encoder in ENCODERS[settings.face_engine])
+
+
+def _policy(settings: Settings) -> Policy:
+    points = [operating_points(model_id)[settings.operating_point] for model_id in models_of(settings)]
+    return Policy(
+        settings.attempts_per_day,
+        [OperatingPoint(point.name, point.model_id, point.threshold) for point in points],
+    )
+
+
+async def _settle_references(database: Database, models: Sequence[str]) -> None:
+    if changed := await settle_references(database, models):
+        log.warning("references_settled", persons=changed, models=models)
 
 
 async def _sweep_for_ever(database: Database) -> None:

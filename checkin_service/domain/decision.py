@@ -3,7 +3,7 @@
 Stages run from cheap to intrusive. The first that fails stops the later ones, and reports all its reasons.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -29,13 +29,30 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """`operating_points`: one a model, in the order in which the engine's models are preferred."""
+
     attempts_per_day: int
-    operating_point: OperatingPoint
+    operating_points: Sequence[OperatingPoint]
+
+    def point_for(self, *sides: Collection[str]) -> OperatingPoint | None:
+        """What a comparison is held to: the first whose model has a template on every side, each given by its model
+        ids. A score is never one across models.
+
+        >>> new, old = OperatingPoint("a", "new", 0.4), OperatingPoint("a", "old", 0.6)
+        >>> Policy(10, [new, old]).point_for({"old"}, {"new", "old"}) == old
+        True
+        >>> Policy(10, [new, old]).point_for({"unknown"}) is None
+        True
+        """
+        return next((p for p in self.operating_points if all(p.model_id in side for side in sides)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The facts about task and member that a submission is judged by, as of one reading of the database."""
+    """The facts about task and member that a submission is judged by, as of one reading of the database.
+
+    `models` are those that the person's reference has a template of; empty without a reference.
+    """
 
     received_at: datetime
     voided: bool
@@ -44,7 +61,7 @@ class Case:
     provisional: bool
     abandoned: bool
     counted_today: int
-    enrolled: bool
+    models: frozenset[str]
 
 
 class Position(Protocol):
@@ -63,12 +80,24 @@ class Position(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The probe's score against the reference, and the point that it is held to."""
+
+    score: float
+    point: OperatingPoint
+
+    @property
+    def matched(self) -> bool:
+        return self.score >= self.point.threshold
+
+
+@dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """What the face engine found: how many comparable faces, faults of quality, the score against the reference."""
+    """What the face engine found: how many comparable faces, faults of quality, and how the one face compares."""
 
     faces: int
     faults: Sequence[str]
-    score: float | None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +119,18 @@ def decide_admission(case: Case, policy: Policy) -> Decision | None:
 
 
 def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Policy) -> Decision | None:
-    """The decision on an admitted submission; None when place and reference pass and the face is not analysed yet."""
-    reasons = _place(position) or ([] if case.enrolled else [Reason.NOT_ENROLLED])
+    """The decision on an admitted submission; None when place and reference pass and the face is not analysed yet.
+
+    A reference of which no model is known here is none: nothing could be compared with it. The status says so too,
+    see `usecases/usable_references.py`.
+    """
+    enrolled = policy.point_for(case.models) is not None
+    reasons = _place(position) or ([] if enrolled else [Reason.NOT_ENROLLED])
     if reasons:
         return _decision(reasons)
     if face is None:
         return None
-    reasons = _image(face) or _comparison(face, policy)
+    reasons = _image(face) or _comparison(face)
     if not reasons and case.received_at >= case.closes_at:
         # Only a provisional window gets here: held until the calendar is published, neither lost nor accepted.
         return Decision(Outcome.REVIEW)
@@ -141,8 +175,8 @@ def _image(face: FaceEvidence) -> list[Reason]:
     return [Reason.POOR_QUALITY] if face.faults else []
 
 
-def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:
-    matched = face.score is not None and face.score >= policy.operating_point.threshold
+def _comparison(face: FaceEvidence) -> list[Reason]:
+    matched = face.comparison is not None and face.comparison.matched
     return [] if matched else [Reason.NON_MATCH]
 
 

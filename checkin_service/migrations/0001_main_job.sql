@@ -69,6 +69,7 @@ CREATE TABLE person (
     -- the person's own data key, wrapped; without it no template of theirs can be read
     wrapped_key     bytea,
     wrapping_key_id text REFERENCES wrapping_key,
+    -- the one that can be compared with; null also when the engine knows no model of what is stored
     reference_id    uuid,
     CHECK ((wrapped_key IS NULL) = (wrapping_key_id IS NULL)),
     CHECK (reference_id IS NULL OR wrapped_key IS NOT NULL)
@@ -91,6 +92,8 @@ CREATE TABLE template (
     photo        smallint NOT NULL,
     model_id     text NOT NULL,
     sealed       bytea NOT NULL,
+    -- the accepted check-in whose selfie gave what the enrolment had no model for; null for the enrolment's own
+    completed_by uuid,
     PRIMARY KEY (reference_id, photo, model_id)
 );
 
@@ -212,6 +215,8 @@ CREATE TABLE acceptance (
     CONSTRAINT accepted_in_window CHECK (opens_at <= accepted_at AND accepted_at < closes_at)
 );
 CREATE UNIQUE INDEX accepted_once ON acceptance (task_id, person_id) WHERE revoked_at IS NULL;
+-- only an accepted face completes a reference
+ALTER TABLE template ADD CONSTRAINT completed_by_acceptance FOREIGN KEY (completed_by) REFERENCES acceptance;
 
 -- What the platform polls. seq is drawn under an advisory lock held to the commit, so it never shows a gap
 -- that fills later; rows of one task carry its rev.

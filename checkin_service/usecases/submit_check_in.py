@@ -13,12 +13,12 @@ from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
-from checkin_service.domain.decision import FaceEvidence, Policy, decide, decide_admission
+from checkin_service.domain.decision import Outcome, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.usecases.templates import score_against
 from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
-from face import Analysis, ImageError, quality_faults
+from checkin_service.usecases.weigh_face import complete, weigh_face
+from face import Analysis, ImageError
 from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
 # A case that changes under the verdict is judged anew; one that never holds still is our failure, not the person's.
@@ -173,25 +173,12 @@ async def _settle(
         return await write_verdict(connection, judge.policy, check_in, receipt, loaded, Verdict(refusal))
     if not loaded.consented:
         raise Refusal("consent_required")
-    face = _weigh(judge, check_in.submission.person_id, loaded, evidence.analysis)
+    person_id, analysis = check_in.submission.person_id, evidence.analysis
+    face = weigh_face(judge.keys, judge.policy, person_id, loaded, analysis) if analysis else None
     decision = decide(loaded.case, evidence.location, face, judge.policy)
     if decision is None or evidence.fence_version != loaded.fence.version:
         return None
-    verdict = Verdict(decision, evidence.location, face)
+    accepted = analysis if decision.outcome is Outcome.ACCEPTED else None
+    completing = complete(judge.keys, person_id, loaded, accepted) if accepted else []
+    verdict = Verdict(decision, evidence.location, face, completing)
     return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)
-
-
-def _weigh(
-    judge: Judge, person_id: str, loaded: LoadedCase, analysis: Analysis | None
-) -> FaceEvidence | None:
-    """What the picture shows; compared only when it is good enough and there is something to compare with."""
-    if analysis is None:
-        return None
-    faults = quality_faults(analysis.quality) if analysis.quality else ()
-    if analysis.faces != 1 or faults or loaded.data_key is None:
-        return FaceEvidence(analysis.faces, faults, None)
-    model_id = judge.policy.operating_point.model_id
-    score = score_against(
-        judge.keys, person_id, loaded.data_key, loaded.templates, analysis.templates, model_id
-    )
-    return FaceEvidence(analysis.faces, faults, score)

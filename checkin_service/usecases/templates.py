@@ -1,12 +1,12 @@
 """Templates between the engine's vectors and the sealed rows of the database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from checkin_service.adapters.postgres.persons import SealedTemplate
-from checkin_service.adapters.template_keys import TemplateKeys, WrappedKey, open_template, seal_template
-from face import Templates, best_score
+from checkin_service.adapters.template_keys import open_template, seal_template
+from face import Templates
 
 _VECTOR = np.dtype("<f4")
 
@@ -20,25 +20,23 @@ def seal_all(data_key: bytes, person_id: str, photos: Sequence[Templates]) -> li
     ]
 
 
-def score_against(
-    keys: TemplateKeys,
-    person_id: str,
-    wrapped: WrappedKey,
-    sealed: Sequence[SealedTemplate],
-    probe: Templates,
-    model_id: str,
-) -> float:
-    """The best score of the probe against the person's reference photographs.
-
-    Raises `SealBroken` for a row that is not this person's, `face.ModelMismatch` for one of another model.
-    """
-    data_key = keys.unwrap(person_id, wrapped)
-    references: dict[int, dict[str, list[float]]] = {}
+def open_all(
+    data_key: bytes, person_id: str, sealed: Sequence[SealedTemplate], models: Collection[str]
+) -> list[Templates]:
+    """The vectors of each photograph by these models, in plain. Raises `SealBroken` for a row that is not this
+    person's."""
+    photos: dict[int, dict[str, Sequence[float]]] = {}
     for template in sealed:
-        packed = open_template(data_key, person_id, template.model_id, template.sealed)
-        references.setdefault(template.photo, {})[template.model_id] = np.frombuffer(packed, _VECTOR).tolist()
-    return best_score(references.values(), probe, model_id).value
+        if template.model_id in models:
+            packed = open_template(data_key, person_id, template.model_id, template.sealed)
+            photos.setdefault(template.photo, {})[template.model_id] = _unpacked(packed)
+    return list(photos.values())
 
 
 def _packed(vector: Sequence[float]) -> bytes:
     return np.asarray(vector, _VECTOR).tobytes()
+
+
+def _unpacked(packed: bytes) -> Sequence[float]:
+    # an array is as good as a sequence of floats to whoever compares, and costs nothing to make
+    return np.frombuffer(packed, _VECTOR)  # type: ignore[return-value]

@@ -10,6 +10,7 @@ from uuid import UUID
 from checkin_service.adapters.postgres import check_ins, tasks
 from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection
+from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
@@ -42,11 +43,15 @@ class CheckIn:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision with the evidence that was looked at; what was not looked at is None."""
+    """A decision with the evidence that was looked at; what was not looked at is None.
+
+    `completing`: templates of models that the reference lacks, to be stored with an acceptance.
+    """
 
     decision: Decision
     location: Location | None = None
     face: FaceEvidence | None = None
+    completing: Sequence[SealedTemplate] = ()
 
 
 async def write_verdict(
@@ -58,8 +63,8 @@ async def write_verdict(
     verdict: Verdict,
 ) -> dict[str, Any]:
     """The answer as it is stored. Person and task are locked by the caller."""
-    attempt = _attempt(policy, check_in, receipt, loaded, verdict)
-    await check_ins.insert_attempt(connection, attempt)
+    attempt = _attempt(check_in, receipt, loaded, verdict)
+    await check_ins.insert_attempt(connection, attempt, verdict.completing)
     head = await _head(connection, loaded, receipt)
     answer = {
         "check_in_id": str(receipt.check_in_id),
@@ -136,12 +141,9 @@ def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
     return max(0, policy.attempts_per_day - loaded.case.counted_today - counted)
 
 
-def _attempt(
-    policy: Policy, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict
-) -> Attempt:
-    location, point = verdict.location, policy.operating_point
-    score = verdict.face.score if verdict.face else None
-    scored = score is not None
+def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> Attempt:
+    location = verdict.location
+    comparison = verdict.face.comparison if verdict.face else None
     return Attempt(
         check_in_id=receipt.check_in_id,
         task_id=receipt.task_id,
@@ -155,10 +157,10 @@ def _attempt(
         zone=location.zone if location else None,
         distance_m=location.distance_m if location else None,
         r95_m=location.r95_m if location else None,
-        model_id=point.model_id if scored else None,
-        score=score,
-        threshold=point.threshold if scored else None,
-        operating_point=point.name if scored else None,
+        model_id=comparison.point.model_id if comparison else None,
+        score=comparison.score if comparison else None,
+        threshold=comparison.point.threshold if comparison else None,
+        operating_point=comparison.point.name if comparison else None,
         photo_sha256=hashlib.sha256(check_in.selfie).digest(),
         device=asdict(check_in.device),
     )

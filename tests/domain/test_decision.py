@@ -9,6 +9,7 @@ import pytest
 
 from checkin_service.domain.decision import (
     Case,
+    Comparison,
     Decision,
     FaceEvidence,
     OperatingPoint,
@@ -20,7 +21,9 @@ from checkin_service.domain.decision import (
 from checkin_service.domain.reasons import Reason
 
 THRESHOLD = 0.55
-POLICY = Policy(attempts_per_day=10, operating_point=OperatingPoint("test", "model", THRESHOLD))
+POINT = OperatingPoint("test", "model", THRESHOLD)
+OTHER_POINT = OperatingPoint("test", "older-model", 0.8)
+POLICY = Policy(attempts_per_day=10, operating_points=[POINT, OTHER_POINT])
 OPENS_AT = datetime(2026, 3, 2, 2, tzinfo=UTC)
 CLOSES_AT = datetime(2026, 4, 2, 16, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -73,22 +76,32 @@ POSITIONS = [
     Seen("outside", 1, 1, 0, False, ("outside_geofence",)),
     Seen("outside", 1, 1, 0, True, ("outside_geofence", "position_frame_suspect")),
 ]
+
+
+def compared(score: float, point: OperatingPoint = POINT) -> FaceEvidence:
+    return FaceEvidence(1, (), Comparison(score, point))
+
+
 # None: not analysed yet
 FACES: list[tuple[FaceEvidence | None, list[str]]] = [
     (None, []),
-    (FaceEvidence(0, (), None), ["no_face"]),
-    (FaceEvidence(2, (), None), ["multiple_faces"]),
-    (FaceEvidence(1, ("too_dark", "blurred"), None), ["poor_quality"]),
-    (FaceEvidence(1, (), None), ["non_match"]),
-    (FaceEvidence(1, (), nan), ["non_match"]),
-    (FaceEvidence(1, (), nextafter(THRESHOLD, 0)), ["non_match"]),
-    (FaceEvidence(1, (), THRESHOLD), []),
-    (FaceEvidence(1, (), 1.0), []),
+    (FaceEvidence(0, ()), ["no_face"]),
+    (FaceEvidence(2, ()), ["multiple_faces"]),
+    (FaceEvidence(1, ("too_dark", "blurred")), ["poor_quality"]),
+    (FaceEvidence(1, ()), ["non_match"]),
+    (compared(nan), ["non_match"]),
+    (compared(nextafter(THRESHOLD, 0)), ["non_match"]),
+    (compared(THRESHOLD), []),
+    (compared(1.0), []),
+    (compared(0.79, OTHER_POINT), ["non_match"]),
+    (compared(0.8, OTHER_POINT), []),
 ]
+# What a reference has templates of, and whether one of them is known here.
+REFERENCES = [({"model"}, True), ({"older-model"}, True), ({"unknown"}, False), (set[str](), False)]
 COUNTED = {"outside_geofence", "non_match", "presentation_attack", "duplicate_photo"}
 
 
-def case_of(moment: Moment, voided: bool, counted_today: int, enrolled: bool) -> Case:
+def case_of(moment: Moment, voided: bool, counted_today: int, models: set[str]) -> Case:
     return Case(
         moment.received_at,
         voided,
@@ -97,7 +110,7 @@ def case_of(moment: Moment, voided: bool, counted_today: int, enrolled: bool) ->
         moment.provisional,
         moment.abandoned,
         counted_today,
-        enrolled,
+        frozenset(models),
     )
 
 
@@ -106,10 +119,10 @@ def first_failing(*stages: list[str]) -> list[str]:
 
 
 def test_the_first_failing_stage_gives_all_its_reasons_and_stops_the_later_ones() -> None:
-    for moment, voided, counted_today, position, enrolled, (face, face_reasons) in product(
-        MOMENTS, (False, True), (0, 9, 10, 11), POSITIONS, (True, False), FACES
+    for moment, voided, counted_today, position, (models, enrolled), (face, face_reasons) in product(
+        MOMENTS, (False, True), (0, 9, 10, 11), POSITIONS, REFERENCES, FACES
     ):
-        case = case_of(moment, voided, counted_today, enrolled)
+        case = case_of(moment, voided, counted_today, models)
         reasons = first_failing(
             (["task_not_open"] if voided else []) + moment.reasons,
             ["too_many_attempts"] if counted_today >= 10 else [],
@@ -135,3 +148,20 @@ def test_an_attempt_counts_only_for_what_the_person_could_have_done_better(reaso
 
 def test_a_review_or_an_acceptance_without_reasons_counts_nothing() -> None:
     assert not any(Decision(outcome).counted for outcome in Outcome)
+
+
+@pytest.mark.parametrize(
+    ("reference", "probe", "point"),
+    [
+        ({"model", "older-model"}, {"model", "older-model"}, POINT),
+        ({"older-model"}, {"model", "older-model"}, OTHER_POINT),
+        ({"model", "older-model"}, {"older-model"}, OTHER_POINT),
+        ({"model"}, {"older-model"}, None),
+        ({"unknown"}, {"unknown"}, None),
+        (set(), {"model"}, None),
+    ],
+)
+def test_the_first_model_that_both_sides_have_is_the_one_compared_by(
+    reference: set[str], probe: set[str], point: OperatingPoint | None
+) -> None:
+    assert POLICY.point_for(reference, probe) == point

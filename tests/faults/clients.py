@@ -64,6 +64,7 @@ class Caller:
     retries: int = 0
     _tokens: dict[tuple[str, int], str] = field(default_factory=dict)
     _turn: Any = field(default_factory=count)
+    _shots: Any = field(default_factory=lambda: count(1))
 
     async def check_in(self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE) -> Json:
         """A check-in of the right face to its verdict, with a new challenge when one ran out on the way."""
@@ -79,7 +80,9 @@ class Caller:
         challenge = await self._until_answered(person_id, "/v1/challenges", body, headers)
         assert challenge.status == 201, challenge
         fields = check_in_fields(task_id, challenge.body["challenge_id"], at)
-        return Submission(person_id, task_id, uuid4().hex, form(fields, photo_of(person_id, shot=1)))
+        return Submission(
+            person_id, task_id, uuid4().hex, form(fields, photo_of(person_id, next(self._shots)))
+        )
 
     async def insist(self, submission: Submission) -> Answer:
         """Sends it until it is judged or refused for good."""

@@ -6,8 +6,9 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -20,7 +21,7 @@ from PIL import Image
 from checkin_service.adapters.token_keys import development_key_set, development_token
 from checkin_service.app import Stores, make_app
 from checkin_service.settings import Settings, read_settings
-from tests.service.fixed_engine import FixedEngine
+from tests.service.fixed_engine import Copy, FixedEngine, Shown
 
 Json = dict[str, Any]
 USCC = "91440300MA5DEM012D"
@@ -41,12 +42,15 @@ FENCE: Json = {
 ALL_SCOPES = ["face", "face_transfer", "location"]
 
 
-def photo_of(identity: str, shot: int = 0) -> bytes:
-    """A JPEG of which the fixed engine says whose it is; `shot` tells pictures of one person apart."""
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 64), (shot % 256, 90, 120)).save(
-        picture, "JPEG", comment=f"{identity}#{shot}".encode()
-    )
+def photo_of(identity: str, shot: int = 0, copy: Copy = "", live: float | None = None) -> bytes:
+    """A JPEG of which the fixed engine says whose it is.
+
+    `shot` tells photographs of one person apart; a `copy` has other bytes but is the same photograph. Who is called
+    `a+a+b` resembles a and, half as much, b. `live` is what the passive model says.
+    """
+    shown, picture = Shown(identity, shot, copy, live), io.BytesIO()
+    colour = (shot % 256, 90, len(copy))
+    Image.new("RGB", (64, 64), colour).save(picture, "JPEG", comment=json.dumps(asdict(shown)).encode())
     return picture.getvalue()
 
 
@@ -102,6 +106,7 @@ class Stage:
         self, client: TestClient[Any, Any], settings: Settings, database_url: str, engine: FixedEngine
     ) -> None:
         self.client, self.settings, self.database_url, self.engine = client, settings, database_url, engine
+        self._shots = count(1)
 
     # --- calling ---
 
@@ -172,10 +177,10 @@ class Stage:
         key: str | None = None,
         **fields: Any,
     ) -> Reply:
-        """A challenge and its check-in; by default the right face in the right place."""
+        """A challenge and its check-in; by default a new photograph of the right face in the right place."""
         challenge_id = fields.pop("challenge_id", None) or await self.challenge(person_id, task_id)
         form = check_in_fields(task_id, challenge_id, at) | fields
-        return await self.submit(person_id, form, selfie or photo_of(person_id, shot=1), key)
+        return await self.submit(person_id, form, selfie or photo_of(person_id, next(self._shots)), key)
 
     @asynccontextmanager
     async def while_analysing(

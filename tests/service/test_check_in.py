@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.service.fixed_engine import MODEL
+from face import compare, operating_points
+from tests.service.fixed_engine import MODEL, vectors_of
 from tests.service.stage import FAR, INSIDE, Json, Reply, Stage, photo_of
 from tests.service.window import (
     CLOSES_AT,
@@ -173,9 +174,10 @@ async def test_an_accepted_attempt_is_stored_with_its_figures(stage: Stage) -> N
     # the middle of a fence of 206 m by 222 m lies 103 m within its edge, and the buffer reaches 100 m beyond
     assert attempt["distance_m"] == pytest.approx(-203, abs=1)
     assert attempt["r95_m"] == pytest.approx(1.62 * 15)
-    assert (attempt["model_id"], attempt["threshold"]) == (MODEL, pytest.approx(0.55))
-    assert attempt["score"] == pytest.approx(1, abs=1e-6)
-    assert attempt["operating_point"]
+    point = operating_points(MODEL)["lfw_ea_1e3"]
+    assert (attempt["model_id"], attempt["threshold"]) == (MODEL, point.threshold)
+    assert attempt["score"] == pytest.approx(compare(vectors_of("p-1"), vectors_of("p-1", 7), MODEL).value)
+    assert attempt["operating_point"] == point.name
     assert attempt["photo_sha256"] == hashlib.sha256(selfie).digest()
 
 

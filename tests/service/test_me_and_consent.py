@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from shapely.geometry import Point, Polygon
 
+from tests.service.fixed_engine import MODELS
 from tests.service.stage import ALL_SCOPES, FAR, FENCE, Json, Reply, Stage, photo_of, place
 from tests.service.window import (
     CLOSES_AT,
@@ -315,6 +316,10 @@ async def test_without_consent_no_challenge_and_off_the_roster_no_word_of_consen
 # --- Narrowing and withdrawing ---
 
 
+# A reference, its photograph's vectors, and the key that opens them.
+ENROLLED = 1 + len(MODELS) + 1
+
+
 async def biometrics(stage: Stage) -> int:
     """Rows that hold or open something biometric of p-1."""
     [row] = await stage.sql(
@@ -329,7 +334,7 @@ async def biometrics(stage: Stage) -> int:
 
 async def test_scopes_without_face_delete_biometrics(stage: Stage) -> None:
     await task_at_noon(stage, "T1")
-    assert await biometrics(stage) == 3
+    assert await biometrics(stage) == ENROLLED
     await stage.consent("p-1", ["location"])
     assert await biometrics(stage) == 0
     assert (await stage.status("T1"))["members"][0]["reference"] == "missing"
@@ -340,7 +345,7 @@ async def test_scopes_with_face_keep_biometrics(stage: Stage) -> None:
     await task_at_noon(stage, "T1")
     changes = await stage.changes()
     await stage.consent("p-1", ["face"])
-    assert await biometrics(stage) == 3
+    assert await biometrics(stage) == ENROLLED
     assert await stage.changes() == changes
 
 

@@ -20,9 +20,9 @@ from checkin_service.adapters.template_keys import (
     load_template_keys,
     open_template,
 )
-from face import PoolFull, PoolTimeout, WorkerFailed
+from face import DLIB_RESNET_MODEL, PoolFull, PoolTimeout, WorkerFailed
 from tests.service.conftest import SetClock
-from tests.service.fixed_engine import MODEL, vector_of
+from tests.service.fixed_engine import MODEL, MODELS, vectors_of
 from tests.service.stage import Json, Reply, Stage, member, photo_of, running_service
 from tests.service.window import NOON, OPENS_AT, PROVISIONAL_CLOSES_AT, PROVISIONAL_OPENS_AT
 
@@ -53,8 +53,14 @@ async def reference_of(stage: Stage, person_id: str) -> Reply:
 
 async def templates_of(stage: Stage, person_id: str) -> list[Any]:
     query = """SELECT reference_id, photo, model_id, sealed FROM template JOIN reference USING (reference_id)
-               WHERE person_id = $1 ORDER BY reference_id, photo"""
+               WHERE person_id = $1 ORDER BY reference_id, photo, model_id"""
     return await stage.sql(query, person_id)
+
+
+async def sealed_by(stage: Stage, person_id: str, model_id: str) -> bytes:
+    """The first photograph's template of the model, as it is stored."""
+    rows = await templates_of(stage, person_id)
+    return next(bytes(row["sealed"]) for row in rows if row["model_id"] == model_id)
 
 
 def keys_of(stage: Stage) -> TemplateKeys:
@@ -85,7 +91,8 @@ async def test_an_enrolment_answers_for_every_photograph(shared_stage: Stage) ->
     assert (reply.body["person_id"], reply.body["engine"]) == (person_id, MODEL)
     assert len(reply.body["photos"]) == 5
     assert all(photo.keys() == {"quality", "warnings"} and photo["quality"] for photo in reply.body["photos"])
-    assert [row["photo"] for row in await templates_of(shared_stage, person_id)] == [0, 1, 2, 3, 4]
+    stored = [(row["photo"], row["model_id"]) for row in await templates_of(shared_stage, person_id)]
+    assert stored == [(photo, model_id) for photo in range(5) for model_id in sorted(MODELS)]
 
 
 async def test_a_reference_is_shown_without_its_content(shared_stage: Stage) -> None:
@@ -127,7 +134,7 @@ async def test_a_new_enrolment_replaces_the_whole_set(shared_stage: Stage) -> No
     second = await enrol(shared_stage, person_id, photo_of("after"))
     assert first.body["reference_id"] != second.body["reference_id"]
     held = await templates_of(shared_stage, person_id)
-    assert [str(row["reference_id"]) for row in held] == [second.body["reference_id"]]
+    assert {str(row["reference_id"]) for row in held} == {second.body["reference_id"]}
     old_face = await shared_stage.check_in(person_id, task_id, selfie=photo_of("before", 7))
     assert old_face.reasons == ["non_match"]
     new_face = await shared_stage.check_in(person_id, task_id, selfie=photo_of("after", 7))
@@ -282,14 +289,17 @@ async def test_the_default_basis_is_a_setting(
 
 @OWN_SERVICE
 async def test_neither_photograph_nor_vector_can_be_read_from_the_database(stage: Stage) -> None:
-    photo, vector = photo_of("p-1"), np.asarray(vector_of("p-1"), FLOAT32).tobytes()
+    photo, selfie = photo_of("p-1"), photo_of("p-1", 1)
+    described = [*vectors_of("p-1").values(), *vectors_of("p-1", 1).values()]
+    vectors = [np.asarray(vector[:128], FLOAT32).tobytes() for vector in described]
     await stage.ready_task("T1", "p-1")
     await enrol(stage, "p-1", photo)
-    await stage.check_in("p-1", "T1")
+    assert (await stage.check_in("p-1", "T1", selfie=selfie)).body["outcome"] == "accepted"
     stored = await everything(stage)
     assert "T1" in stored, "the search finds what is there"
-    assert photo[100:132].hex() not in stored
-    assert all(vector[start : start + 8].hex() not in stored for start in range(0, len(vector), 8))
+    assert all(picture[100:132].hex() not in stored for picture in (photo, selfie))
+    pieces = [vector[start : start + 8].hex() for vector in vectors for start in range(0, len(vector), 8)]
+    assert not any(piece in stored for piece in pieces)
 
 
 async def test_a_template_is_what_the_engine_measured_sealed_with_the_persons_key(
@@ -297,9 +307,12 @@ async def test_a_template_is_what_the_engine_measured_sealed_with_the_persons_ke
 ) -> None:
     person_id = new_id()
     await shared_stage.enrol(person_id)
-    row = (await templates_of(shared_stage, person_id))[0]
-    plain = open_template(await data_key_of(shared_stage, person_id), person_id, MODEL, row["sealed"])
-    assert np.array_equal(np.frombuffer(plain, FLOAT32), np.asarray(vector_of(person_id), FLOAT32))
+    measured, key = vectors_of(person_id), await data_key_of(shared_stage, person_id)
+    for row in await templates_of(shared_stage, person_id):
+        plain = open_template(key, person_id, row["model_id"], row["sealed"])
+        vector = np.asarray(measured.pop(row["model_id"]), FLOAT32)
+        assert np.array_equal(np.frombuffer(plain, FLOAT32), vector)
+    assert measured == {}
 
 
 async def test_the_same_face_is_never_sealed_the_same_way(shared_stage: Stage) -> None:
@@ -309,7 +322,7 @@ async def test_the_same_face_is_never_sealed_the_same_way(shared_stage: Stage) -
     sealed = [
         row["sealed"] for person_id in (first, second) for row in await templates_of(shared_stage, person_id)
     ]
-    assert len(set(sealed)) == 4
+    assert len(set(sealed)) == 4 * len(MODELS)
     assert await data_key_of(shared_stage, first) != await data_key_of(shared_stage, second)
 
 
@@ -317,14 +330,14 @@ async def test_a_template_opens_for_its_person_and_model_only(shared_stage: Stag
     person_id, other = new_id(), new_id()
     for name in (person_id, other):
         await shared_stage.enrol(name)
-    sealed = (await templates_of(shared_stage, person_id))[0]["sealed"]
+    sealed = await sealed_by(shared_stage, person_id, MODEL)
     own, others = await data_key_of(shared_stage, person_id), await data_key_of(shared_stage, other)
     altered = sealed[:-1] + bytes([sealed[-1] ^ 1])
     assert open_template(own, person_id, MODEL, sealed)
     for key, person, model, row in (
         (others, person_id, MODEL, sealed),
         (own, other, MODEL, sealed),
-        (own, person_id, "another-model", sealed),
+        (own, person_id, DLIB_RESNET_MODEL, sealed),
         (own, person_id, MODEL, altered),
         (own, person_id, MODEL, sealed[:20]),
     ):
@@ -343,8 +356,9 @@ async def test_a_data_key_opens_for_its_person_only(shared_stage: Stage) -> None
 
 TEMPLATE_OF = "(SELECT reference_id FROM person WHERE person_id = '{}')"
 SWAPS = {
-    "template": f"""UPDATE template SET sealed = (SELECT sealed FROM template WHERE reference_id = {TEMPLATE_OF})
-                    WHERE reference_id = {TEMPLATE_OF}""",
+    "template": f"""UPDATE template t SET sealed = (SELECT sealed FROM template o WHERE o.model_id = t.model_id
+                                                    AND o.reference_id = {TEMPLATE_OF})
+                    WHERE t.reference_id = {TEMPLATE_OF}""",
     "data key": """UPDATE person SET wrapped_key = (SELECT wrapped_key FROM person WHERE person_id = '{}')
                    WHERE person_id = '{}'""",
     "reference": f"UPDATE template SET reference_id = {TEMPLATE_OF}, photo = 1 WHERE reference_id = {TEMPLATE_OF}",
@@ -436,7 +450,7 @@ async def test_an_erasure_makes_every_template_unreadable(shared_stage: Stage) -
     """Also one that somebody kept: the key is gone, and the next enrolment has another."""
     person_id = new_id()
     await shared_stage.enrol(person_id)
-    copied = (await templates_of(shared_stage, person_id))[0]["sealed"]
+    copied = await sealed_by(shared_stage, person_id, MODEL)
     await erase(shared_stage, person_id)
     assert await templates_of(shared_stage, person_id) == []
     await shared_stage.enrol(person_id)

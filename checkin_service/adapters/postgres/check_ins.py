@@ -41,7 +41,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class LoadedCase:
-    """One reading of everything that a submission is judged by; `answer` when somebody judged it already."""
+    """One reading of everything that a submission is judged by; `answer` when somebody judged it already.
+
+    `templates` are the reference's.
+    """
 
     answer: dict[str, Any] | None
     case: Case
@@ -77,15 +80,22 @@ class Attempt:
 
 
 _ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
+_AFTER = len(_ATTEMPT_COLUMNS) + 1
 _INSERT_ATTEMPT = f"""
     WITH judged AS (
         INSERT INTO attempt ({", ".join(_ATTEMPT_COLUMNS)})
         VALUES ({", ".join(f"${n}" for n in range(1, len(_ATTEMPT_COLUMNS) + 1))})
         ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
-        RETURNING check_in_id, task_id, person_id, received_at, outcome)
-    INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
-    SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
-    FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
+        RETURNING check_in_id, task_id, person_id, received_at, outcome),
+    accepted AS (
+        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
+        SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
+        FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
+        RETURNING check_in_id, person_id)
+    INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
+    SELECT p.reference_id, 0, t.model_id, t.sealed, a.check_in_id
+    FROM accepted a JOIN person p USING (person_id)
+    CROSS JOIN unnest(${_AFTER}::text[], ${_AFTER + 1}::bytea[]) AS t (model_id, sealed)
     """  # noqa: S608  the columns are the dataclass's own
 
 
@@ -227,13 +237,21 @@ async def lock_case(connection: Connection, check_in_id: UUID) -> LoadedCase | N
     return row and _loaded_case(row)
 
 
-async def insert_attempt(connection: Connection, attempt: Attempt) -> None:
-    """Stores a judged attempt and, when it is accepted, the member's completion.
+async def insert_attempt(
+    connection: Connection, attempt: Attempt, completing: Sequence[SealedTemplate] = ()
+) -> None:
+    """Stores a judged attempt and, when it is accepted, the member's completion and the templates of models that
+    their reference lacked.
 
     A second `too_many_attempts` of a day is the same fact and adds no row. Raises a constraint violation where
     any promise would break.
     """
-    await connection.execute(_INSERT_ATTEMPT, *(getattr(attempt, column) for column in _ATTEMPT_COLUMNS))
+    columns = [getattr(attempt, column) for column in _ATTEMPT_COLUMNS]
+    await connection.execute(_INSERT_ATTEMPT, *columns, *_model_ids_and_sealed(completing))
+
+
+def _model_ids_and_sealed(templates: Sequence[SealedTemplate]) -> tuple[list[str], list[bytes]]:
+    return [template.model_id for template in templates], [template.sealed for template in templates]
 
 
 async def in_review_before(connection: Connection, check_in_id: UUID) -> bool:
@@ -265,7 +283,7 @@ def _loaded_case(row: Any) -> LoadedCase:
         provisional=row["provisional"],
         abandoned=row["abandoned"],
         counted_today=row["counted_today"],
-        enrolled=row["reference_id"] is not None,
+        models=frozenset(row["model_ids"] or ()),
     )
     accepted = (row["accepted_id"], row["accepted_at"]) if row["accepted_id"] else None
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})

@@ -86,9 +86,14 @@ async def store_data_key(connection: Connection, person_id: str, key: WrappedKey
 async def replace_reference(
     connection: Connection, person_id: str, reference: dict[str, Any], templates: Sequence[SealedTemplate]
 ) -> bool:
-    """Puts the new set in the old one's place; True when the person had none before. The person is locked."""
-    old: UUID | None = await connection.fetchval(
-        "SELECT reference_id FROM person WHERE person_id = $1", person_id
+    """Puts the new set in the place of whatever is stored; True when the person had none that could be compared
+    with. The person is locked."""
+    old = await connection.fetchrow(
+        """
+        SELECT reference_id, ARRAY(SELECT r.reference_id FROM reference r WHERE r.person_id = p.person_id) AS stored
+        FROM person p WHERE person_id = $1
+        """,
+        person_id,
     )
     await connection.execute(
         """
@@ -109,8 +114,44 @@ async def replace_reference(
     await connection.execute(
         "UPDATE person SET reference_id = $2 WHERE person_id = $1", person_id, reference["reference_id"]
     )
-    await connection.execute("DELETE FROM reference WHERE reference_id = $1", old)
-    return old is None
+    await connection.execute("DELETE FROM reference WHERE reference_id = ANY($1)", old["stored"])
+    return old["reference_id"] is None
+
+
+# Which of a person's references has a template of one of the models.
+_USABLE = """
+    SELECT r.reference_id FROM reference r
+    WHERE r.person_id = p.person_id
+      AND EXISTS (SELECT FROM template t WHERE t.reference_id = r.reference_id AND t.model_id = ANY($1::text[]))
+    LIMIT 1
+"""
+
+
+async def persons_to_settle(connection: Connection, models: Sequence[str]) -> list[str]:
+    """Who has a reference in force that none of the models can be compared by, or one out of force that can."""
+    rows = await connection.fetch(
+        f"""
+        SELECT p.person_id FROM person p LEFT JOIN LATERAL ({_USABLE}) usable ON true
+        WHERE p.reference_id IS DISTINCT FROM usable.reference_id ORDER BY p.person_id
+        """,  # noqa: S608  a constant
+        models,
+    )
+    return [row["person_id"] for row in rows]
+
+
+async def settle_reference(connection: Connection, person_id: str, models: Sequence[str]) -> bool | None:
+    """Puts the reference that can be compared with in force, or none; whether there is one now, None when nothing
+    has changed. The person is locked."""
+    ready: bool | None = await connection.fetchval(
+        f"""
+        UPDATE person p SET reference_id = ({_USABLE})
+        WHERE p.person_id = $2 AND p.reference_id IS DISTINCT FROM ({_USABLE})
+        RETURNING reference_id IS NOT NULL
+        """,  # noqa: S608  a constant
+        models,
+        person_id,
+    )
+    return ready
 
 
 async def delete_biometrics(connection: Connection, person_id: str) -> bool:
