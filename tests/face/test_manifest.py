@@ -7,13 +7,42 @@ from pathlib import Path
 
 import pytest
 
-from face.manifest import DLIB_FIVE_LANDMARKS, DLIB_RESNET, WeightFile, WeightsError, verified_path
+import face
+from face.manifest import (
+    DLIB_FIVE_LANDMARKS,
+    DLIB_RESNET,
+    MINIFASNET_V1SE,
+    MINIFASNET_V2,
+    SFACE,
+    YUNET,
+    WeightFile,
+    WeightsError,
+    verified_path,
+)
+
+PUBLIC_DOMAIN = "CC0-1.0"
 
 
-@pytest.mark.parametrize("weights", [DLIB_RESNET, DLIB_FIVE_LANDMARKS], ids=lambda weights: weights.name)
+@pytest.mark.parametrize(
+    "weights", [DLIB_RESNET, DLIB_FIVE_LANDMARKS, SFACE, YUNET], ids=lambda weights: weights.name
+)
 def test_the_installed_weights_are_the_ones_that_were_measured(weights: WeightFile) -> None:
     assert verified_path(weights).name == weights.name
-    assert weights.licence == "CC0-1.0"
+
+
+def test_the_texts_of_the_licences_go_with_the_library() -> None:
+    every = (DLIB_RESNET, DLIB_FIVE_LANDMARKS, SFACE, YUNET, MINIFASNET_V2, MINIFASNET_V1SE)
+    needed = {weights.licence for weights in every} - {PUBLIC_DOMAIN}
+    texts = Path(face.__file__).parent / "licences"
+    assert {text.stem for text in texts.glob("*.txt")} == needed
+
+
+@pytest.mark.parametrize("weights", [MINIFASNET_V2, MINIFASNET_V1SE], ids=lambda weights: weights.name)
+def test_what_is_not_installed_is_found_in_the_folder(weights: WeightFile, shared: Path) -> None:
+    folder = shared / "data" / "models"
+    assert verified_path(weights, folder) == folder / weights.name
+    with pytest.raises(WeightsError, match="a models directory \\(none is configured\\)"):
+        verified_path(weights)
 
 
 @pytest.fixture
