@@ -1,4 +1,4 @@
-"""The command line: `python -m checkin_service serve | migrate | token | sweep`."""
+"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token`."""
 
 import argparse
 import asyncio
@@ -22,6 +22,7 @@ from checkin_service.adapters.embedded import (
     embedded_stores,
     reachable_data_dir,
 )
+from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
 from checkin_service.adapters.postgres.migrate import migrate
 from checkin_service.adapters.template_keys import KeyFileError
@@ -31,10 +32,10 @@ from checkin_service.adapters.token_keys import (
     development_key_set,
     development_token,
 )
-from checkin_service.app import DRAIN_S, Stores, make_app
+from checkin_service.app import DRAIN_S, Stores, make_app, models_of
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.usecases.sweep import sweep
-from face import WorkerFailed
+from face import FINGERPRINT, WorkerFailed
 
 # What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
 START_FAILURES = (
@@ -70,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the service until SIGTERM or Ctrl-C"),
         ("migrate", _migrate, "bring the database to this version's schema"),
         ("sweep", _sweep, "write down the windows that have ended (every running service does so too)"),
+        (
+            "coverage",
+            _coverage,
+            "count the references by model, and the persons whom the deciding one misses",
+        ),
     ):
         commands.add_parser(name, help=summary).set_defaults(run=run)
     token = commands.add_parser("token", help="print a token signed by the development key")
@@ -118,6 +124,21 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
     async def work(url: str) -> None:
         async with open_database(url, max_connections=1) as database:
             print(f"{await sweep(database)} windows ended")
+
+    with _database(settings) as url:
+        _run(work(url))
+
+
+def _coverage(settings: Settings, _: argparse.Namespace) -> None:
+    models = models_of(settings)
+
+    async def work(url: str) -> None:
+        async with open_database(url, max_connections=1) as database, database.connection() as connection:
+            found = await persons.read_coverage(connection, models[0])
+        for model_id in sorted({*models, FINGERPRINT, *found.having}):
+            have = found.having.get(model_id, 0)
+            print(f"{model_id}: {have} references have it, {found.references - have} lack it")
+        print(f"persons on live tasks: {found.persons}, without {models[0]}: {found.lacking}")
 
     with _database(settings) as url:
         _run(work(url))

@@ -46,8 +46,8 @@ class Shown:
 class FixedEngine:
     """Knows every identity by name; `nobody`, `crowd`, `dark` and `broken` are pictures that can't be judged.
 
-    It describes a face by its `models`. `gate` holds every analysis back while it is clear, for tests that need
-    something to happen meanwhile.
+    It describes a face by its `models`; one that is unknown to it is dlib's under another name. `gate` holds every
+    analysis back while it is clear, for tests that need something to happen meanwhile.
     """
 
     stats = PoolStats(
@@ -81,10 +81,9 @@ class FixedEngine:
         if len(boxes) != 1:
             return Analysis(64, 64, 0, boxes, None, {})
         quality = DARK if shown.identity == "dark" else GOOD
-        described = vectors_of(shown.identity, shown.shot, shown.copy)
-        return Analysis(
-            64, 64, 0, boxes, quality, {model: described[model] for model in self.models}, shown.live
-        )
+        known = vectors_of(shown.identity, shown.shot, shown.copy)
+        templates = {model: known.get(model, known[DLIB_RESNET_MODEL]) for model in self.models}
+        return Analysis(64, 64, 0, boxes, quality, templates, shown.live)
 
 
 def vectors_of(identity: str, shot: int = 0, copy: Copy = "") -> dict[str, tuple[float, ...]]:

@@ -1,6 +1,6 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,17 @@ class MyTask:
     person_id: str
     enterprise_name: str
     counted_today: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far the stored references reach. `having`: references with a template, by model id; the fingerprint counts
+    like a model. `lacking`: persons on tasks that are not over who have no template of the deciding model."""
+
+    references: int
+    having: Mapping[str, int]
+    persons: int
+    lacking: int
 
 
 async def ensure_person(connection: Connection, person_id: str) -> None:
@@ -288,6 +299,26 @@ async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
         person_id,
     )
     return [MyTask(**row) for row in rows]
+
+
+async def read_coverage(connection: Connection, deciding: str) -> Coverage:
+    """Walks every template once: for an operator's command, not for a request."""
+    references: int = await connection.fetchval("SELECT count(*) FROM reference")
+    having = await connection.fetch(
+        "SELECT model_id, count(DISTINCT reference_id) AS number FROM template GROUP BY model_id ORDER BY model_id"
+    )
+    live = await connection.fetchrow(
+        """
+        SELECT count(*) AS persons,
+               count(*) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM template t WHERE t.reference_id = p.reference_id AND t.model_id = $1)) AS lacking
+        FROM person p WHERE person_id IN (
+            SELECT m.person_id FROM member m JOIN task t USING (task_id)
+            WHERE t.voided_at IS NULL AND t.closes_at > checkin_now())
+        """,
+        deciding,
+    )
+    return Coverage(references, {row["model_id"]: row["number"] for row in having}, **live)
 
 
 async def adopt_wrapping_key(connection: Connection, current: str, known: Collection[str]) -> list[str]:
