@@ -92,12 +92,23 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """Whether the photograph is one of the person's earlier ones again, and how near any of them comes: the least
+    distance and the fewest differing bits of a hash, not always of the same one; None with nothing to compare."""
+
+    is_copy: bool
+    distance: float | None
+    hash_bits: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FaceEvidence:
     """What the face engine found: how many comparable faces, faults of quality, and how the one face compares."""
 
     faces: int
     faults: Sequence[str]
     comparison: Comparison | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,11 @@ def _image(face: FaceEvidence) -> list[Reason]:
 
 def _comparison(face: FaceEvidence) -> list[Reason]:
     matched = face.comparison is not None and face.comparison.matched
-    return [] if matched else [Reason.NON_MATCH]
+    found = {
+        Reason.NON_MATCH: not matched,
+        Reason.DUPLICATE_PHOTO: face.earlier is not None and face.earlier.is_copy,
+    }
+    return [reason for reason, holds in found.items() if holds]
 
 
 def _decision(reasons: list[Reason]) -> Decision:

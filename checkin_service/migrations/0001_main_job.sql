@@ -177,6 +177,8 @@ CREATE TABLE attempt (
     score          double precision,
     threshold      double precision,
     operating_point text,
+    copy_distance  double precision,
+    copy_bits      integer,
     photo_sha256   bytea,
     device         jsonb,
     erased_at      timestamptz,
@@ -217,6 +219,22 @@ CREATE TABLE acceptance (
 CREATE UNIQUE INDEX accepted_once ON acceptance (task_id, person_id) WHERE revoked_at IS NULL;
 -- only an accepted face completes a reference
 ALTER TABLE template ADD CONSTRAINT completed_by_acceptance FOREIGN KEY (completed_by) REFERENCES acceptance;
+
+-- What tells a selfie again that got a verdict on its face, in vectors sealed like templates; the picture is not kept.
+-- It goes with the person's biometrics.
+CREATE TABLE kept_photograph (
+    check_in_id uuid NOT NULL,
+    task_id     text NOT NULL,
+    person_id   text NOT NULL,
+    received_at timestamptz NOT NULL,
+    outcome     text NOT NULL CHECK (outcome IN ('accepted', 'review')),
+    model_id    text NOT NULL,
+    sealed      bytea NOT NULL,
+    PRIMARY KEY (check_in_id, model_id),
+    CONSTRAINT kept_of_a_passed_face FOREIGN KEY (check_in_id, task_id, person_id, received_at, outcome)
+        REFERENCES attempt (check_in_id, task_id, person_id, received_at, outcome)
+);
+CREATE INDEX kept_photograph_person ON kept_photograph (person_id);
 
 -- What the platform polls. seq is drawn under an advisory lock held to the commit, so it never shows a gap
 -- that fills later; rows of one task carry its rev.
@@ -311,7 +329,8 @@ SELECT r.check_in_id, r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS 
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
        f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
-       s.photos, s.model_ids, s.sealed
+       s.photos, s.model_ids, s.sealed,
+       k.kept_ids, k.kept_days, k.kept_digests, k.kept_model_ids, k.kept_sealed
 FROM receipt r
 JOIN task t USING (task_id)
 JOIN person p USING (person_id)
@@ -322,6 +341,11 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT array_agg(photo) AS photos, array_agg(model_id) AS model_ids, array_agg(sealed) AS sealed
     FROM template WHERE reference_id = p.reference_id) s
+CROSS JOIN LATERAL (
+    SELECT array_agg(q.check_in_id) AS kept_ids, array_agg(j.shanghai_day) AS kept_days,
+           array_agg(j.photo_sha256) AS kept_digests, array_agg(q.model_id) AS kept_model_ids,
+           array_agg(q.sealed) AS kept_sealed
+    FROM kept_photograph q JOIN attempt j USING (check_in_id) WHERE q.person_id = r.person_id) k
 LEFT JOIN consent c USING (person_id)
 LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL;
 

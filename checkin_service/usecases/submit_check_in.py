@@ -10,14 +10,14 @@ from functools import lru_cache
 from typing import Any
 
 from checkin_service.adapters.postgres import check_ins
-from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt, Submission
+from checkin_service.adapters.postgres.check_ins import NOTHING_STORED, LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import Outcome, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
-from checkin_service.usecases.weigh_face import complete, weigh_face
+from checkin_service.usecases.weigh_face import seal_passed, weigh_face
 from face import Analysis, ImageError
 from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
@@ -173,12 +173,12 @@ async def _settle(
         return await write_verdict(connection, judge.policy, check_in, receipt, loaded, Verdict(refusal))
     if not loaded.consented:
         raise Refusal("consent_required")
-    person_id, analysis = check_in.submission.person_id, evidence.analysis
-    face = weigh_face(judge.keys, judge.policy, person_id, loaded, analysis) if analysis else None
+    analysis = evidence.analysis
+    face = weigh_face(judge.keys, judge.policy, check_in, loaded, analysis) if analysis else None
     decision = decide(loaded.case, evidence.location, face, judge.policy)
     if decision is None or evidence.fence_version != loaded.fence.version:
         return None
-    accepted = analysis if decision.outcome is Outcome.ACCEPTED else None
-    completing = complete(judge.keys, person_id, loaded, accepted) if accepted else []
-    verdict = Verdict(decision, evidence.location, face, completing)
+    passed = decision.outcome is not Outcome.REJECTED
+    stored = seal_passed(judge.keys, check_in, loaded, analysis) if passed and analysis else NOTHING_STORED
+    verdict = Verdict(decision, evidence.location, face, stored)
     return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)

@@ -1,6 +1,5 @@
 """Writes what was decided on a check-in: attempt, acceptance, answer, revision, feed; in the caller's transaction."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -8,9 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from checkin_service.adapters.postgres import check_ins, tasks
-from checkin_service.adapters.postgres.check_ins import Attempt, LoadedCase, Receipt, Submission
+from checkin_service.adapters.postgres.check_ins import (
+    NOTHING_STORED,
+    Attempt,
+    LoadedCase,
+    Receipt,
+    StoredVectors,
+    Submission,
+)
 from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
@@ -39,19 +44,17 @@ class CheckIn:
     captured_at: datetime
     device: Device
     selfie: bytes
+    photo_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision with the evidence that was looked at; what was not looked at is None.
-
-    `completing`: templates of models that the reference lacks, to be stored with an acceptance.
-    """
+    """A decision with the evidence that was looked at; what was not looked at is None."""
 
     decision: Decision
     location: Location | None = None
     face: FaceEvidence | None = None
-    completing: Sequence[SealedTemplate] = ()
+    stored: StoredVectors = NOTHING_STORED
 
 
 async def write_verdict(
@@ -64,7 +67,7 @@ async def write_verdict(
 ) -> dict[str, Any]:
     """The answer as it is stored. Person and task are locked by the caller."""
     attempt = _attempt(check_in, receipt, loaded, verdict)
-    await check_ins.insert_attempt(connection, attempt, verdict.completing)
+    await check_ins.insert_attempt(connection, attempt, verdict.stored)
     head = await _head(connection, loaded, receipt)
     answer = {
         "check_in_id": str(receipt.check_in_id),
@@ -144,6 +147,7 @@ def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
 def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> Attempt:
     location = verdict.location
     comparison = verdict.face.comparison if verdict.face else None
+    earlier = verdict.face.earlier if verdict.face else None
     return Attempt(
         check_in_id=receipt.check_in_id,
         task_id=receipt.task_id,
@@ -161,7 +165,9 @@ def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: V
         score=comparison.score if comparison else None,
         threshold=comparison.point.threshold if comparison else None,
         operating_point=comparison.point.name if comparison else None,
-        photo_sha256=hashlib.sha256(check_in.selfie).digest(),
+        copy_distance=earlier.distance if earlier else None,
+        copy_bits=earlier.hash_bits if earlier else None,
+        photo_sha256=check_in.photo_sha256,
         device=asdict(check_in.device),
     )
 

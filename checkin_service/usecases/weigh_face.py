@@ -1,17 +1,32 @@
 """What an analysed selfie says, held against what is stored of the person."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from checkin_service.adapters.postgres.check_ins import LoadedCase
-from checkin_service.adapters.postgres.persons import SealedTemplate
+from checkin_service.adapters.postgres.check_ins import LoadedCase, StoredVectors
 from checkin_service.adapters.template_keys import TemplateKeys
-from checkin_service.domain.decision import Comparison, FaceEvidence, OperatingPoint, Policy
+from checkin_service.domain.calendar import day_of
+from checkin_service.domain.decision import Comparison, Earlier, FaceEvidence, OperatingPoint, Policy
 from checkin_service.usecases.templates import open_all, seal_all
-from face import FINGERPRINT, Analysis, ModelMismatch, best_score, quality_faults
+from checkin_service.usecases.verdict import CheckIn
+from face import (
+    DLIB_RESNET_MODEL,
+    FINGERPRINT,
+    Analysis,
+    ModelMismatch,
+    Resemblance,
+    Templates,
+    best_score,
+    is_copy,
+    quality_faults,
+    resemblance,
+)
+
+# What `face.resemblance` tells a photograph again by.
+_TELLING = frozenset({DLIB_RESNET_MODEL, FINGERPRINT})
 
 
 def weigh_face(
-    keys: TemplateKeys, policy: Policy, person_id: str, loaded: LoadedCase, analysis: Analysis
+    keys: TemplateKeys, policy: Policy, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
 ) -> FaceEvidence:
     """The evidence of one picture; compared only when it is good enough and there is something to compare with.
 
@@ -21,25 +36,45 @@ def weigh_face(
     faults = quality_faults(analysis.quality) if analysis.quality else ()
     if analysis.faces != 1 or faults or loaded.data_key is None or not policy.point_for(loaded.case.models):
         return FaceEvidence(analysis.faces, faults)
-    point = _point(policy, loaded.case.models, analysis.templates)
+    person_id, probe = check_in.submission.person_id, analysis.templates
     data_key = keys.unwrap(person_id, loaded.data_key)
-    references = open_all(data_key, person_id, loaded.templates, {point.model_id})
-    score = best_score(references, analysis.templates, point.model_id).value
-    return FaceEvidence(analysis.faces, faults, Comparison(score, point))
+    return FaceEvidence(
+        analysis.faces,
+        faults,
+        _compare(policy, data_key, person_id, loaded, probe),
+        _look_back(data_key, check_in, loaded, probe),
+    )
 
 
-def complete(
-    keys: TemplateKeys, person_id: str, loaded: LoadedCase, analysis: Analysis
-) -> list[SealedTemplate]:
-    """The selfie's templates of the models that the reference lacks, sealed, to be stored when it is accepted.
+def seal_passed(
+    keys: TemplateKeys, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
+) -> StoredVectors:
+    """What is to be stored of a face that was not refused.
 
-    Not its fingerprint: that tells a photograph again, and a selfie is not one of the reference's.
+    The reference gets the models that it lacks, but never a fingerprint: that tells a photograph again, and the selfie
+    is none of the reference's.
     """
-    known = {FINGERPRINT, *loaded.case.models}
-    lacking = {model_id: v for model_id, v in analysis.templates.items() if model_id not in known}
-    if not lacking or loaded.data_key is None:
-        return []
-    return seal_all(keys.unwrap(person_id, loaded.data_key), person_id, [lacking])
+    if loaded.data_key is None:
+        raise RuntimeError("a face has passed without a reference")
+    person_id, probe = check_in.submission.person_id, analysis.templates
+    data_key = keys.unwrap(person_id, loaded.data_key)
+    lacking = set(probe) - loaded.case.models - {FINGERPRINT}
+    completing, telling = (
+        seal_all(data_key, person_id, [_only(model_ids, probe)]) for model_ids in (lacking, _TELLING)
+    )
+    return StoredVectors(completing, telling)
+
+
+def _only(model_ids: Collection[str], templates: Templates) -> Templates:
+    return {model_id: vector for model_id, vector in templates.items() if model_id in model_ids}
+
+
+def _compare(
+    policy: Policy, data_key: bytes, person_id: str, loaded: LoadedCase, probe: Templates
+) -> Comparison:
+    point = _point(policy, loaded.case.models, probe)
+    references = open_all(data_key, person_id, loaded.templates, {point.model_id})
+    return Comparison(best_score(references, probe, point.model_id).value, point)
 
 
 def _point(policy: Policy, reference: Collection[str], probe: Collection[str]) -> OperatingPoint:
@@ -47,3 +82,26 @@ def _point(policy: Policy, reference: Collection[str], probe: Collection[str]) -
     if point is None:
         raise ModelMismatch(f"a reference of {', '.join(reference)}, a probe of {', '.join(probe) or 'none'}")
     return point
+
+
+def _look_back(data_key: bytes, check_in: CheckIn, loaded: LoadedCase, probe: Templates) -> Earlier:
+    """The photograph beside the person's earlier ones: the reference's, and selfies that passed on any task."""
+    found = list(_resemblances(data_key, check_in.submission.person_id, loaded, probe))
+    same_bytes = any(kept.photo_sha256 == check_in.photo_sha256 for kept in loaded.kept)
+    return Earlier(
+        same_bytes or any(is_copy(near, same_day) for near, same_day in found),
+        min((near.distance for near, _ in found), default=None),
+        min((near.hash_bits for near, _ in found), default=None),
+    )
+
+
+def _resemblances(
+    data_key: bytes, person_id: str, loaded: LoadedCase, probe: Templates
+) -> Iterator[tuple[Resemblance, bool]]:
+    """Each with whether the two are of one day in Shanghai."""
+    today = day_of(loaded.case.received_at)
+    sources = [(loaded.templates, False), *((k.templates, k.shanghai_day == today) for k in loaded.kept)]
+    for sealed, same_day in sources:
+        for earlier in open_all(data_key, person_id, sealed, _TELLING):
+            if near := resemblance(earlier, probe):
+                yield near, same_day

@@ -118,13 +118,15 @@ def _parse_check_in(form: Form, iss: str, person_id: str, key: str) -> CheckIn:
         task_id=fields["task_id"],
         challenge_id=_uuid(fields["challenge_id"], "challenge_invalid"),
     )
+    selfie = form.files["selfie"][0]
     return CheckIn(
         submission=submission,
         frame=Frame(fields["frame"]),
         fixes=[Fix(fix["lon"], fix["lat"], fix["at"], fix["accuracy_m"]) for fix in fields["fixes"]],
         captured_at=fields["captured_at"],
         device=Device(**fields["device"]),
-        selfie=form.files["selfie"][0],
+        selfie=selfie,
+        photo_sha256=hashlib.sha256(selfie).digest(),
     )
 
 

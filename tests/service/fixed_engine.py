@@ -30,7 +30,7 @@ GOOD = Quality(eye_distance_px=80, luminance=120, sharpness=0.4, turned=0, outsi
 DARK = replace(GOOD, luminance=5)
 # Two photographs of one person are about 0.3 apart for dlib and nearly equal for SFace; of two persons, 1.4.
 _SHOTS_APART = {DLIB_RESNET_MODEL: 0.21, SFACE_MODEL: 0.05}
-Copy = Literal["", "altered", "mirrored"]
+Copy = Literal["", "altered", "mirrored", "retaken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,12 @@ def vectors_of(identity: str, shot: int = 0, copy: Copy = "") -> dict[str, tuple
     if copy == "mirrored":
         sides.reverse()
     (template, code), (mirrored, mirrored_code) = sides
+    if copy in {"altered", "retaken"}:
+        template = template + 0.02 * _direction(copy)
     if copy == "altered":
-        template, code = template + 0.02 * _direction("retouched"), np.r_[1 - code[:2], code[2:]]
+        code = np.r_[1 - code[:2], code[2:]]
+    if copy == "retaken":
+        code, mirrored_code = _bits(f"{taken} {copy}"), _bits(f"{taken} {copy} mirrored")
     vectors = {
         SFACE_MODEL: _face(identity) + _SHOTS_APART[SFACE_MODEL] * _direction(taken),
         DLIB_RESNET_MODEL: template,

@@ -45,8 +45,9 @@ ALL_SCOPES = ["face", "face_transfer", "location"]
 def photo_of(identity: str, shot: int = 0, copy: Copy = "", live: float | None = None) -> bytes:
     """A JPEG of which the fixed engine says whose it is.
 
-    `shot` tells photographs of one person apart; a `copy` has other bytes but is the same photograph. Who is called
-    `a+a+b` resembles a and, half as much, b. `live` is what the passive model says.
+    `shot` tells photographs of one person apart; a `copy` has other bytes but is the same photograph, but for one that
+    is `retaken`: a moment later, as near for dlib and with another hash. Who is called `a+a+b` resembles a and, half as
+    much, b. `live` is what the passive model says.
     """
     shown, picture = Shown(identity, shot, copy, live), io.BytesIO()
     colour = (shot % 256, 90, len(copy))

@@ -52,7 +52,7 @@ async def judged(stage: Stage, selfie: str | None = None, **fields: Any) -> Judg
     task_id, person_id = f"T-{uuid4().hex}", f"p-{uuid4().hex}"
     await task_at_noon(stage, task_id, person_id)
     stage.engine.analysed.clear()
-    reply = await stage.check_in(person_id, task_id, selfie=photo_of(selfie or person_id), **fields)
+    reply = await stage.check_in(person_id, task_id, selfie=photo_of(selfie or person_id, 1), **fields)
     assert reply.status == 201, reply.body
     [attempt] = await stage.sql("SELECT * FROM attempt WHERE task_id = $1", task_id)
     return Judged(reply, attempt, stage.engine.analysed)

@@ -40,10 +40,19 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptPhotograph:
+    """What is kept of a selfie that got a verdict on its face, to tell it when it is sent again."""
+
+    shanghai_day: date
+    photo_sha256: bytes
+    templates: Sequence[SealedTemplate]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedCase:
     """One reading of everything that a submission is judged by; `answer` when somebody judged it already.
 
-    `templates` are the reference's.
+    `templates` are the reference's; `kept` are all of the person's, of every task.
     """
 
     answer: dict[str, Any] | None
@@ -53,6 +62,7 @@ class LoadedCase:
     fence: FenceVersion
     data_key: WrappedKey | None
     templates: Sequence[SealedTemplate]
+    kept: Sequence[KeptPhotograph]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +85,22 @@ class Attempt:
     score: float | None
     threshold: float | None
     operating_point: str | None
+    copy_distance: float | None
+    copy_bits: int | None
     photo_sha256: bytes
     device: dict[str, Any] | None
 
+
+@dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """What a face that passed leaves behind, sealed. `completing`: templates of models that the reference lacks, stored
+    with an acceptance. `telling`: what tells the photograph when it is sent again, stored with a review as well."""
+
+    completing: Sequence[SealedTemplate]
+    telling: Sequence[SealedTemplate]
+
+
+NOTHING_STORED = StoredVectors((), ())
 
 _ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
 _AFTER = len(_ATTEMPT_COLUMNS) + 1
@@ -91,7 +114,12 @@ _INSERT_ATTEMPT = f"""
         INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
         SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
         FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
-        RETURNING check_in_id, person_id)
+        RETURNING check_in_id, person_id),
+    kept AS (
+        INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
+        SELECT check_in_id, task_id, person_id, received_at, outcome, t.model_id, t.sealed
+        FROM judged CROSS JOIN unnest(${_AFTER + 2}::text[], ${_AFTER + 3}::bytea[]) AS t (model_id, sealed)
+        WHERE outcome IN ('accepted', 'review'))
     INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
     SELECT p.reference_id, 0, t.model_id, t.sealed, a.check_in_id
     FROM accepted a JOIN person p USING (person_id)
@@ -237,20 +265,17 @@ async def lock_case(connection: Connection, check_in_id: UUID) -> LoadedCase | N
     return row and _loaded_case(row)
 
 
-async def insert_attempt(
-    connection: Connection, attempt: Attempt, completing: Sequence[SealedTemplate] = ()
-) -> None:
-    """Stores a judged attempt and, when it is accepted, the member's completion and the templates of models that
-    their reference lacked.
+async def insert_attempt(connection: Connection, attempt: Attempt, stored: StoredVectors) -> None:
+    """Stores a judged attempt with what its face leaves behind and, when it is accepted, the member's completion.
 
     A second `too_many_attempts` of a day is the same fact and adds no row. Raises a constraint violation where
     any promise would break.
     """
     columns = [getattr(attempt, column) for column in _ATTEMPT_COLUMNS]
-    await connection.execute(_INSERT_ATTEMPT, *columns, *_model_ids_and_sealed(completing))
+    await connection.execute(_INSERT_ATTEMPT, *columns, *_split(stored.completing), *_split(stored.telling))
 
 
-def _model_ids_and_sealed(templates: Sequence[SealedTemplate]) -> tuple[list[str], list[bytes]]:
+def _split(templates: Sequence[SealedTemplate]) -> tuple[list[str], list[bytes]]:
     return [template.model_id for template in templates], [template.sealed for template in templates]
 
 
@@ -290,4 +315,17 @@ def _loaded_case(row: Any) -> LoadedCase:
     key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
     templates = tuple(SealedTemplate(*values) for values in zip(*columns, strict=True))
-    return LoadedCase(row["answer"], case, row["consented"] or False, accepted, fence, key, templates)
+    return LoadedCase(
+        row["answer"], case, row["consented"] or False, accepted, fence, key, templates, _kept(row)
+    )
+
+
+def _kept(row: Any) -> list[KeptPhotograph]:
+    """One a selfie, of a row for each of its vectors."""
+    selfies: dict[UUID, KeptPhotograph] = {}
+    names = ("kept_ids", "kept_days", "kept_digests", "kept_model_ids", "kept_sealed")
+    for check_in_id, day, digest, model_id, sealed in zip(*(row[name] or () for name in names), strict=True):
+        template = SealedTemplate(0, model_id, sealed)
+        earlier = selfies[check_in_id].templates if check_in_id in selfies else ()
+        selfies[check_in_id] = KeptPhotograph(day, digest, (*earlier, template))
+    return list(selfies.values())

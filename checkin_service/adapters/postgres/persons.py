@@ -166,7 +166,8 @@ async def settle_reference(connection: Connection, person_id: str, models: Seque
 
 
 async def delete_biometrics(connection: Connection, person_id: str) -> bool:
-    """Deletes templates and the key that reads them; True when there was a reference. The person is locked."""
+    """Deletes templates, what tells photographs again, and the key that reads both; True when there was a reference
+    in force. The person is locked."""
     had: bool | None = await connection.fetchval(
         "SELECT reference_id IS NOT NULL FROM person WHERE person_id = $1", person_id
     )
@@ -175,6 +176,7 @@ async def delete_biometrics(connection: Connection, person_id: str) -> bool:
         person_id,
     )
     await connection.execute("DELETE FROM reference WHERE person_id = $1", person_id)
+    await connection.execute("DELETE FROM kept_photograph WHERE person_id = $1", person_id)
     return bool(had)
 
 
@@ -196,8 +198,8 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
     await connection.execute(
         """
         UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
-                           score = NULL, threshold = NULL, operating_point = NULL, photo_sha256 = NULL,
-                           device = NULL, erased_at = checkin_now()
+                           score = NULL, threshold = NULL, operating_point = NULL, copy_distance = NULL,
+                           copy_bits = NULL, photo_sha256 = NULL, device = NULL, erased_at = checkin_now()
         WHERE person_id = $1
         """,
         person_id,
