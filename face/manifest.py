@@ -1,8 +1,8 @@
 """The weight files this library may load: where they come from, what they must be, and their licences.
 
 Only files named here are opened. dlib's 68-point landmark model lies beside them and is not among them: its
-training set (iBUG 300-W) excludes commercial use. The texts of the licences lie in ``face/licences``, for whoever passes
-the files on.
+training set (iBUG 300-W) excludes commercial use. The texts of the licences lie in ``face/licences``, for whoever
+passes the files on.
 """
 
 import hashlib
