@@ -130,7 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--samples", type=Path, metavar="DIR", help="photographs named ...F1, ...T1 and so on"
     )
-    parser.add_argument("--portraits", type=Path, metavar="DIR", help="portraits with room around the face")
+    parser.add_argument(
+        "--portraits",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="files and folders; with room around the face",
+    )
     parser.add_argument("--people", type=Path, metavar="DIR", help="several photographs a person, labels.tsv")
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="of the passive score; default %(default)s"
@@ -147,10 +153,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """The report as it is written to JSON."""
     models = str(options.models) if options.models else None
     analyse = build_engine(str(options.cache), models, encoders=(), passive_pad=models is not None).analyse
-    portraits = [path.read_bytes() for path in _pictures(options.portraits)]
+    portraits = [path.read_bytes() for path in _pictures(*options.portraits or ())]
     passive = None
     if models:
-        scores = passive_scores(analyse, _pictures(options.samples), portraits)
+        samples = _pictures(options.samples) if options.samples else []
+        scores = passive_scores(analyse, samples, portraits)
         passive = passive_report(*scores, options.threshold)
     attacks, honest = made_up_bursts(options.bursts)
     attacks["portrait_copy"] = _judged(copied_bursts(analyse, portraits))
@@ -159,8 +166,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return {"passive": passive, "active": active_report(attacks, honest)}
 
 
-def _pictures(folder: Path | None) -> list[Path]:
-    files = sorted(folder.rglob("*")) if folder else []
+def _pictures(*places: Path) -> list[Path]:
+    files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
     return [file for file in files if file.suffix.lower() in {".jpg", ".jpeg", ".png"}]
 
 

@@ -51,6 +51,12 @@ class Scene:
             np.column_stack([radius * np.sin(x / radius), y, radius * np.cos(x / radius) - radius])
         )
 
+    def folded(self, angle_deg: float) -> Burst:
+        """The same, folded along the nose, each half bent back by this angle."""
+        x, y, _ = self._photograph(0.0).T
+        cosine, sine = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+        return self._turned(np.column_stack([x * cosine, y, -np.abs(x) * sine]))
+
     def warped(self) -> Burst:
         """One photograph, drawn out of shape by a program: any projective transformation."""
         photograph = self._photograph(0.0)
@@ -123,6 +129,7 @@ ATTACKS: dict[str, Callable[[Scene], Burst]] = {
     "synthetic_bent_12cm": lambda scene: scene.bent(2.0),
     "synthetic_bent_6cm": lambda scene: scene.bent(1.0),
     "synthetic_bent_3cm": lambda scene: scene.bent(0.5),
+    "synthetic_folded_35deg": lambda scene: scene.folded(35.0),
     "synthetic_photograph_per_pose": Scene.swapped,
 }
 
