@@ -25,6 +25,12 @@ class Metrics:
         self.repeats = Counter(
             "checkin_repeats", "Check-ins of members who were accepted before", registry=self.registry
         )
+        self.left_out = Counter(
+            "checkin_look_alike_left_out",
+            "Roster members whom a check-in was not compared with, by why: consent, template, seal",
+            ["why"],
+            registry=self.registry,
+        )
         self.connection_seconds = Counter(
             "checkin_database_connection_seconds",
             "Time for which connections were held",
@@ -40,6 +46,9 @@ class Metrics:
             "Workers lost to a crash, a hang or memory",
             registry=self.registry,
         )
+
+    def count_left_out(self, why: str, members: int) -> None:
+        self.left_out.labels(why).inc(members)
 
     def observe_faces(self, stats: PoolStats) -> None:
         """The face workers as they are now, for the scrape that is about to read them."""

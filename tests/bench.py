@@ -29,8 +29,11 @@ from tests import portraits
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
 from tests.service.stage import check_in_fields, registration
 
-PERSONS = [f"bench-{number}" for number in range(10)]
-TASKS = [f"bench-task-{number}" for number in range(12)]
+# Each person has a task of their own and one selfie for it, beside colleagues on the roster who look different.
+PERSONS = [f"bench-{number}" for number in range(90)]
+COLLEAGUES = [f"bench-colleague-{number}" for number in range(9)]
+TASKS = {person_id: f"bench-task-{number}" for number, person_id in enumerate(PERSONS)}
+ANY_TASK = TASKS[PERSONS[0]]
 POLLS = 5000
 PAGES = 400
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -152,11 +155,12 @@ async def service(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> Async
 
 async def prepare_people(bench: Bench) -> None:
     approved_at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    for task_id in TASKS:
-        body = registration(*PERSONS, approved_at=approved_at)
+    for person_id, task_id in TASKS.items():
+        body = registration(person_id, *COLLEAGUES, approved_at=approved_at)
         await bench.call("PUT", f"/v1/tasks/{task_id}", "platform", "tasks", 201, json=body)
-    photo = portraits.hopper()
-    for person_id in PERSONS:
+    hopper, astronaut = portraits.hopper(), portraits.astronaut()
+    photos = dict.fromkeys(PERSONS, hopper) | dict.fromkeys(COLLEAGUES, astronaut)
+    for person_id, photo in photos.items():
         form = aiohttp.FormData()
         form.add_field("photo", photo, filename="photo.jpg")
         await bench.call("PUT", f"/v1/persons/{person_id}/reference", "platform", "tasks", 201, data=form)
@@ -166,9 +170,9 @@ async def prepare_people(bench: Bench) -> None:
 
 
 async def check_ins(bench: Bench) -> dict[str, float]:
-    """Every person checks in to every task, two at a time."""
+    """Every person checks in to their task, two at a time."""
     selfie = portraits.hopper_altered()
-    pairs = [(person_id, task_id) for task_id in TASKS for person_id in PERSONS]
+    pairs = list(TASKS.items())
     challenges = {}
     for person_id, task_id in pairs:
         opened = await bench.call(
@@ -210,7 +214,7 @@ async def check_ins(bench: Bench) -> dict[str, float]:
 
 async def polls(bench: Bench) -> dict[str, float]:
     """Polls with a current ETag: the service and PostgreSQL on one core, this generator on the other."""
-    path = f"/v1/tasks/{TASKS[0]}"
+    path = f"/v1/tasks/{ANY_TASK}"
     headers = bench.headers("platform", "tasks")
     async with bench.session.get(bench.base + path, headers=headers) as answer:
         headers = headers | {"If-None-Match": answer.headers["ETag"]}
@@ -294,7 +298,7 @@ async def grow(connection: asyncpg.Connection, tasks: int) -> None:
             INSERT INTO task (task_id, {copied})
             SELECT 'copy-' || n, {source} FROM task,
                    generate_series((SELECT count(*) FROM task), $1 - 1) AS n
-            WHERE task_id = '{TASKS[0]}' RETURNING task_id)
+            WHERE task_id = '{ANY_TASK}' RETURNING task_id)
         INSERT INTO change (seq, task_id, rev, type, at)
         SELECT nextval('change_seq'), task_id, 1, 'task_registered', now() FROM made
         """,

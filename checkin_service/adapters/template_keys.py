@@ -124,7 +124,7 @@ def _seal(key: bytes, plain: bytes, binding: bytes) -> bytes:
 def _open(key: bytes, sealed: bytes, binding: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], binding)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
         raise SealBroken("a ciphertext does not belong to this person and model, or was altered") from error
 
 

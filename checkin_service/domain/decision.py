@@ -20,11 +20,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A named threshold on one model's score (higher is more alike) and the group and rate it stands for."""
+    """A named threshold on one model's score (higher is more alike) and the group and rate it stands for.
+
+    `margin`: another member of the roster who scores no more than this below the person is a look-alike; None for a
+    model whose scores can't tell.
+    """
 
     name: str
     model_id: str
     threshold: float
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Rivals:
+    """The probe's best score by the model against the other members of the roster; None when none could be compared."""
+
+    model_id: str
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Earlier:
     """Whether the photograph is one of the person's earlier ones again, and how near any of them comes: the least
     distance and the fewest differing bits of a hash, not always of the same one; None with nothing to compare."""
@@ -103,12 +116,16 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """What the face engine found: how many comparable faces, faults of quality, and how the one face compares."""
+    """What the face engine found: how many comparable faces, faults of quality, and how the one face compares.
+
+    `rivals` are those by the comparison's model, None while nobody has looked.
+    """
 
     faces: int
     faults: Sequence[str]
     comparison: Comparison | None = None
     earlier: Earlier | None = None
+    rivals: Rivals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +147,8 @@ def decide_admission(case: Case, policy: Policy) -> Decision | None:
 
 
 def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Policy) -> Decision | None:
-    """The decision on an admitted submission; None when place and reference pass and the face is not analysed yet.
+    """The decision on an admitted submission; None when place and reference pass and the face is not analysed yet, or
+    it matches and nobody has looked for look-alikes yet.
 
     A reference of which no model is known here is none: nothing could be compared with it. The status says so too,
     see `usecases/usable_references.py`.
@@ -141,7 +159,10 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
         return _decision(reasons)
     if face is None:
         return None
-    reasons = _image(face) or _comparison(face)
+    reasons = _image(face)
+    if not reasons and _lacks_rivals(face):
+        return None
+    reasons = reasons or _comparison(face)
     if not reasons and case.received_at >= case.closes_at:
         # Only a provisional window gets here: held until the calendar is published, neither lost nor accepted.
         return Decision(Outcome.REVIEW)
@@ -191,8 +212,27 @@ def _comparison(face: FaceEvidence) -> list[Reason]:
     found = {
         Reason.NON_MATCH: not matched,
         Reason.DUPLICATE_PHOTO: face.earlier is not None and face.earlier.is_copy,
+        Reason.LOOK_ALIKE: _has_look_alike(face),
     }
     return [reason for reason, holds in found.items() if holds]
+
+
+def _lacks_rivals(face: FaceEvidence) -> bool:
+    compared = face.comparison
+    return (
+        face.rivals is None
+        and compared is not None
+        and compared.matched
+        and compared.point.margin is not None
+    )
+
+
+def _has_look_alike(face: FaceEvidence) -> bool:
+    """Only of a face that matches: below the threshold it does not matter whom else it resembles."""
+    if face.comparison is None or not face.comparison.matched or face.comparison.point.margin is None:
+        return False
+    best = face.rivals.best if face.rivals else None
+    return best is not None and best >= face.comparison.score - face.comparison.point.margin
 
 
 def _decision(reasons: list[Reason]) -> Decision:

@@ -179,6 +179,7 @@ CREATE TABLE attempt (
     operating_point text,
     copy_distance  double precision,
     copy_bits      integer,
+    rival_score    double precision,
     photo_sha256   bytea,
     device         jsonb,
     erased_at      timestamptz,

@@ -13,11 +13,12 @@ from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import NOTHING_STORED, LoadedCase, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
-from checkin_service.domain.decision import Outcome, Policy, decide, decide_admission
+from checkin_service.domain.decision import Outcome, Policy, Rivals, decide, decide_admission
 from checkin_service.ports import FaceEngine
+from checkin_service.usecases.look_alikes import LeftOut, find_rivals
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
-from checkin_service.usecases.weigh_face import seal_passed, weigh_face
+from checkin_service.usecases.weigh_face import compare_with_reference, seal_passed, weigh_face
 from face import Analysis, ImageError
 from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
@@ -35,6 +36,7 @@ class Judge:
     policy: Policy
     box: Box
     fix_rules: FixRules
+    count_left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Evidence:
     fence_version: int
     location: Location
     analysis: Analysis | None
+    rivals: Rivals | None
 
 
 async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
@@ -110,9 +113,11 @@ async def _judge(
         loaded = first_look or await _look(judge.database, receipt)
         first_look = None
         location = _locate(judge, check_in, loaded)
-        if analysis is None and _needs_face(judge.policy, loaded, location):
-            analysis = await judge.faces.analyse(check_in.selfie)
-        evidence = Evidence(loaded.fence.version, location, analysis)
+        rivals: Rivals | None = None
+        if _needs_face(judge.policy, loaded, location):
+            analysis = analysis or await judge.faces.analyse(check_in.selfie)
+            rivals = await _look_around(judge, check_in, loaded, analysis)
+        evidence = Evidence(loaded.fence.version, location, analysis, rivals)
         async with judge.database.transaction() as connection:
             answer = await _settle(connection, judge, check_in, receipt, evidence)
         if answer is not None:
@@ -159,6 +164,23 @@ def _needs_face(policy: Policy, loaded: LoadedCase, location: Location) -> bool:
     return decide(loaded.case, location, None, policy) is None
 
 
+async def _look_around(
+    judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
+) -> Rivals | None:
+    """Whom else of the roster a face resembles that matches; None when it does not, or by a model that can't tell."""
+    own = compare_with_reference(judge.keys, judge.policy, check_in, loaded, analysis)
+    if own is None or not own.matched or own.point.margin is None:
+        return None
+    return await find_rivals(
+        judge.database,
+        judge.keys,
+        check_in.submission,
+        analysis.templates,
+        own.point.model_id,
+        judge.count_left_out,
+    )
+
+
 async def _settle(
     connection: Connection, judge: Judge, check_in: CheckIn, receipt: Receipt, evidence: Evidence
 ) -> dict[str, Any] | None:
@@ -174,7 +196,11 @@ async def _settle(
     if not loaded.consented:
         raise Refusal("consent_required")
     analysis = evidence.analysis
-    face = weigh_face(judge.keys, judge.policy, check_in, loaded, analysis) if analysis else None
+    face = (
+        weigh_face(judge.keys, judge.policy, check_in, loaded, analysis, evidence.rivals)
+        if analysis
+        else None
+    )
     decision = decide(loaded.case, evidence.location, face, judge.policy)
     if decision is None or evidence.fence_version != loaded.fence.version:
         return None

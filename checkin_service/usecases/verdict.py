@@ -146,8 +146,8 @@ def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
 
 def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> Attempt:
     location = verdict.location
-    comparison = verdict.face.comparison if verdict.face else None
-    earlier = verdict.face.earlier if verdict.face else None
+    face = verdict.face or FaceEvidence(0, ())
+    comparison, earlier, rivals = face.comparison, face.earlier, face.rivals
     return Attempt(
         check_in_id=receipt.check_in_id,
         task_id=receipt.task_id,
@@ -167,6 +167,7 @@ def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: V
         operating_point=comparison.point.name if comparison else None,
         copy_distance=earlier.distance if earlier else None,
         copy_bits=earlier.hash_bits if earlier else None,
+        rival_score=rivals.best if rivals else None,
         photo_sha256=check_in.photo_sha256,
         device=asdict(check_in.device),
     )

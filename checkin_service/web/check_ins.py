@@ -148,7 +148,15 @@ def _uuid(text: str, otherwise: str) -> UUID:
 
 def _judge(wired: Services) -> Judge:
     rules = FixRules(max_accuracy_m=wired.settings.max_accuracy_m)
-    return Judge(wired.database, wired.keys, wired.faces, wired.policy, wired.box, rules)
+    return Judge(
+        wired.database,
+        wired.keys,
+        wired.faces,
+        wired.policy,
+        wired.box,
+        rules,
+        wired.metrics.count_left_out,
+    )
 
 
 async def _limit(request: web.Request) -> None:

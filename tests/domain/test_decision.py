@@ -11,17 +11,20 @@ from checkin_service.domain.decision import (
     Case,
     Comparison,
     Decision,
+    Earlier,
     FaceEvidence,
     OperatingPoint,
     Outcome,
     Policy,
+    Rivals,
     decide,
     decide_admission,
 )
 from checkin_service.domain.reasons import Reason
 
 THRESHOLD = 0.55
-POINT = OperatingPoint("test", "model", THRESHOLD)
+MARGIN = 0.0625  # a sum of powers of two, like the scores below: no rounding
+POINT = OperatingPoint("test", "model", THRESHOLD, MARGIN)
 OTHER_POINT = OperatingPoint("test", "older-model", 0.8)
 POLICY = Policy(attempts_per_day=10, operating_points=[POINT, OTHER_POINT])
 OPENS_AT = datetime(2026, 3, 2, 2, tzinfo=UTC)
@@ -78,8 +81,12 @@ POSITIONS = [
 ]
 
 
-def compared(score: float, point: OperatingPoint = POINT) -> FaceEvidence:
-    return FaceEvidence(1, (), Comparison(score, point))
+def compared(
+    score: float, point: OperatingPoint = POINT, rival: float | None = None, copy: bool = False
+) -> FaceEvidence:
+    """A good picture that everything was done with."""
+    rivals = Rivals(point.model_id, rival) if point.margin is not None else None
+    return FaceEvidence(1, (), Comparison(score, point), Earlier(copy, 0.3, 30), rivals)
 
 
 # None: not analysed yet
@@ -95,6 +102,15 @@ FACES: list[tuple[FaceEvidence | None, list[str]]] = [
     (compared(1.0), []),
     (compared(0.79, OTHER_POINT), ["non_match"]),
     (compared(0.8, OTHER_POINT), []),
+    (compared(0.75, copy=True), ["duplicate_photo"]),
+    (compared(0.5, copy=True), ["non_match", "duplicate_photo"]),
+    (compared(0.75, rival=0.75 - MARGIN), ["look_alike"]),
+    (compared(0.75, rival=nextafter(0.75 - MARGIN, 0)), []),
+    (compared(0.75, rival=0.9), ["look_alike"]),
+    (compared(0.75, rival=nan), []),
+    (compared(0.5, rival=0.9), ["non_match"]),
+    (compared(0.75, rival=0.75, copy=True), ["duplicate_photo", "look_alike"]),
+    (compared(0.8, OTHER_POINT, rival=0.9), []),
 ]
 # What a reference has templates of, and whether one of them is known here.
 REFERENCES = [({"model"}, True), ({"older-model"}, True), ({"unknown"}, False), (set[str](), False)]
@@ -139,6 +155,17 @@ def test_the_first_failing_stage_gives_all_its_reasons_and_stops_the_later_ones(
         assert list(decision.reasons) == reasons, (case, position, face)
         assert decision.outcome == ("rejected" if reasons else passed), (case, position, face)
         assert decision.counted == bool(COUNTED & set(reasons)), (case, position, face)
+
+
+@pytest.mark.parametrize(
+    ("score", "point", "is_enough"), [(0.75, POINT, False), (0.5, POINT, True), (0.8, OTHER_POINT, True)]
+)
+def test_a_match_is_not_decided_before_somebody_has_looked_for_look_alikes(
+    score: float, point: OperatingPoint, is_enough: bool
+) -> None:
+    face = FaceEvidence(1, (), Comparison(score, point), Earlier(False, 0.3, 30))
+    decision = decide(case_of(MOMENTS[1], False, 0, {"model"}), POSITIONS[0], face, POLICY)
+    assert (decision is not None) == is_enough
 
 
 @pytest.mark.parametrize("reason", list(Reason))

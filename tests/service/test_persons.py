@@ -340,6 +340,7 @@ async def test_a_template_opens_for_its_person_and_model_only(shared_stage: Stag
         (own, person_id, DLIB_RESNET_MODEL, sealed),
         (own, person_id, MODEL, altered),
         (own, person_id, MODEL, sealed[:20]),
+        (own, person_id, MODEL, sealed[:3]),
     ):
         with pytest.raises(SealBroken):
             open_template(key, person, model, row)

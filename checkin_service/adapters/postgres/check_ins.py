@@ -87,6 +87,7 @@ class Attempt:
     operating_point: str | None
     copy_distance: float | None
     copy_bits: int | None
+    rival_score: float | None
     photo_sha256: bytes
     device: dict[str, Any] | None
 

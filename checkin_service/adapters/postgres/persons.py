@@ -1,5 +1,6 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +58,15 @@ class MyTask:
     person_id: str
     enterprise_name: str
     counted_today: int
+
+
+@dataclass(frozen=True, slots=True)
+class RosterMember:
+    """Another member's templates of one model, as they are stored."""
+
+    person_id: str
+    key: WrappedKey
+    sealed: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +209,8 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
         """
         UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
                            score = NULL, threshold = NULL, operating_point = NULL, copy_distance = NULL,
-                           copy_bits = NULL, photo_sha256 = NULL, device = NULL, erased_at = checkin_now()
+                           copy_bits = NULL, rival_score = NULL, photo_sha256 = NULL, device = NULL,
+                           erased_at = checkin_now()
         WHERE person_id = $1
         """,
         person_id,
@@ -301,6 +312,33 @@ async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
         person_id,
     )
     return [MyTask(**row) for row in rows]
+
+
+async def read_roster(
+    connection: Connection, task_id: str, person_id: str, model_id: str
+) -> tuple[list[RosterMember], Counter[str]]:
+    """Every member of the task but this one who can be compared with by the model, and how many can't for want of
+    `consent` to `face` or of a `template`. Without its owner's consent nothing sealed leaves the database."""
+    rows = await connection.fetch(
+        """
+        SELECT m.person_id, p.wrapping_key_id, p.wrapped_key, c.person_id IS NOT NULL AS consented,
+               ARRAY(SELECT t.sealed FROM template t WHERE t.reference_id = p.reference_id AND t.model_id = $3
+                                                       AND c.person_id IS NOT NULL) AS sealed
+        FROM member m JOIN person p USING (person_id)
+        LEFT JOIN consent c ON c.person_id = m.person_id AND c.withdrawn_at IS NULL AND 'face' = ANY(c.scopes)
+        WHERE m.task_id = $1 AND m.person_id <> $2
+        """,
+        task_id,
+        person_id,
+        model_id,
+    )
+    members = [
+        RosterMember(row["person_id"], WrappedKey(row["wrapping_key_id"], row["wrapped_key"]), row["sealed"])
+        for row in rows
+        if row["sealed"]
+    ]
+    lacking = ["template" if row["consented"] else "consent" for row in rows if not row["sealed"]]
+    return members, Counter(lacking)
 
 
 async def read_coverage(connection: Connection, deciding: str) -> Coverage:
