@@ -32,12 +32,18 @@ class OperatingPoint:
     margin: float | None = None
 
 
+LEAST_LIVE = 0.5
+"""Below this passive score, 0 an attack to 1 live, a selfie is doubted: the authors' own threshold. How many honest
+people it doubts is not known for any real population, so it only ever doubts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`operating_points`: one a model, in the order in which the engine's models are preferred."""
 
     attempts_per_day: int
     operating_points: Sequence[OperatingPoint]
+    least_live: float = LEAST_LIVE
 
     def point_for(self, *sides: Collection[str]) -> OperatingPoint | None:
         """What a comparison is held to: the first whose model has a template on every side, each given by its model
@@ -118,7 +124,8 @@ class Earlier:
 class FaceEvidence:
     """What the face engine found: how many comparable faces, faults of quality, and how the one face compares.
 
-    `rivals` are those by the comparison's model, None while nobody has looked.
+    `rivals` are those by the comparison's model, None while nobody has looked. `live` is the passive model's score,
+    0 an attack to 1 live; None where none is configured.
     """
 
     faces: int
@@ -126,6 +133,7 @@ class FaceEvidence:
     comparison: Comparison | None = None
     earlier: Earlier | None = None
     rivals: Rivals | None = None
+    live: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
     reasons = _image(face)
     if not reasons and _lacks_rivals(face):
         return None
-    reasons = reasons or _comparison(face)
+    reasons = reasons or _comparison(face, policy)
     if not reasons and case.received_at >= case.closes_at:
         # Only a provisional window gets here: held until the calendar is published, neither lost nor accepted.
         return Decision(Outcome.REVIEW)
@@ -207,10 +215,13 @@ def _image(face: FaceEvidence) -> list[Reason]:
     return [Reason.POOR_QUALITY] if face.faults else []
 
 
-def _comparison(face: FaceEvidence) -> list[Reason]:
+def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:
+    """What is against a good picture, refusing and doubtful: somebody else's face, a picture of a picture, an earlier
+    photograph, a likeness. A score that is no number is never in its favour."""
     matched = face.comparison is not None and face.comparison.matched
     found = {
         Reason.NON_MATCH: not matched,
+        Reason.PRESENTATION_ATTACK: face.live is not None and not face.live >= policy.least_live,
         Reason.DUPLICATE_PHOTO: face.earlier is not None and face.earlier.is_copy,
         Reason.LOOK_ALIKE: _has_look_alike(face),
     }

@@ -177,6 +177,7 @@ CREATE TABLE attempt (
     score          double precision,
     threshold      double precision,
     operating_point text,
+    live           double precision,
     copy_distance  double precision,
     copy_bits      integer,
     rival_score    double precision,

@@ -165,6 +165,7 @@ def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: V
         score=comparison.score if comparison else None,
         threshold=comparison.point.threshold if comparison else None,
         operating_point=comparison.point.name if comparison else None,
+        live=face.live,
         copy_distance=earlier.distance if earlier else None,
         copy_bits=earlier.hash_bits if earlier else None,
         rival_score=rivals.best if rivals else None,

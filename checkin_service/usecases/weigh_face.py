@@ -49,6 +49,7 @@ def weigh_face(
         comparison,
         _look_back(data_key, check_in, loaded, analysis.templates),
         rivals if rivals and rivals.model_id == comparison.point.model_id else None,
+        analysis.live,
     )
 
 

@@ -8,6 +8,7 @@ from math import nan, nextafter
 import pytest
 
 from checkin_service.domain.decision import (
+    LEAST_LIVE,
     Case,
     Comparison,
     Decision,
@@ -82,11 +83,15 @@ POSITIONS = [
 
 
 def compared(
-    score: float, point: OperatingPoint = POINT, rival: float | None = None, copy: bool = False
+    score: float,
+    point: OperatingPoint = POINT,
+    rival: float | None = None,
+    copy: bool = False,
+    live: float | None = None,
 ) -> FaceEvidence:
     """A good picture that everything was done with."""
     rivals = Rivals(point.model_id, rival) if point.margin is not None else None
-    return FaceEvidence(1, (), Comparison(score, point), Earlier(copy, 0.3, 30), rivals)
+    return FaceEvidence(1, (), Comparison(score, point), Earlier(copy, 0.3, 30), rivals, live)
 
 
 # None: not analysed yet
@@ -111,6 +116,15 @@ FACES: list[tuple[FaceEvidence | None, list[str]]] = [
     (compared(0.5, rival=0.9), ["non_match"]),
     (compared(0.75, rival=0.75, copy=True), ["duplicate_photo", "look_alike"]),
     (compared(0.8, OTHER_POINT, rival=0.9), []),
+    (compared(0.75, live=LEAST_LIVE), []),
+    (compared(0.75, live=nextafter(LEAST_LIVE, 0)), ["presentation_attack"]),
+    (compared(0.75, live=nan), ["presentation_attack"]),
+    (compared(0.5, live=0.0), ["non_match", "presentation_attack"]),
+    (FaceEvidence(2, (), live=0.0), ["multiple_faces"]),
+    (
+        compared(0.75, rival=0.75, copy=True, live=0.1),
+        ["presentation_attack", "duplicate_photo", "look_alike"],
+    ),
 ]
 # What a reference has templates of, and whether one of them is known here.
 REFERENCES = [({"model"}, True), ({"older-model"}, True), ({"unknown"}, False), (set[str](), False)]

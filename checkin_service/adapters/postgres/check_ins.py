@@ -85,6 +85,7 @@ class Attempt:
     score: float | None
     threshold: float | None
     operating_point: str | None
+    live: float | None
     copy_distance: float | None
     copy_bits: int | None
     rival_score: float | None

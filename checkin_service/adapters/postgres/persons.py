@@ -208,7 +208,7 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
     await connection.execute(
         """
         UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
-                           score = NULL, threshold = NULL, operating_point = NULL, copy_distance = NULL,
+                           score = NULL, threshold = NULL, operating_point = NULL, live = NULL, copy_distance = NULL,
                            copy_bits = NULL, rival_score = NULL, photo_sha256 = NULL, device = NULL,
                            erased_at = checkin_now()
         WHERE person_id = $1
