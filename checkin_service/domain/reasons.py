@@ -50,6 +50,13 @@ def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     return tuple(reason for reason in Reason if reason in given)
 
 
+class PhotoWarning(StrEnum):
+    """What could be better about a reference photograph that serves, in the order in which warnings are given."""
+
+    SAME_PHOTO = "same_photo"
+    UNLIKE_OTHERS = "unlike_others"
+
+
 class NextStep(StrEnum):
     """What a roster member should do next about one task."""
 

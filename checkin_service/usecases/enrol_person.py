@@ -10,11 +10,13 @@ from checkin_service.adapters.postgres import persons, tasks
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_changes
 from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.domain.decision import Policy
+from checkin_service.domain.reasons import PhotoWarning
 from checkin_service.ports import FaceEngine
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.templates import seal_all
-from face import Analysis, ImageError, quality_faults
+from face import Analysis, ImageError, Templates, compare, is_copy, quality_faults, resemblance
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,14 @@ class Enrolment:
 
 
 async def enrol_person(
-    database: Database, keys: TemplateKeys, faces: FaceEngine, caller: Caller, enrolment: Enrolment
+    database: Database,
+    keys: TemplateKeys,
+    faces: FaceEngine,
+    policy: Policy,
+    caller: Caller,
+    enrolment: Enrolment,
 ) -> dict[str, Any]:
-    """Replaces the person's whole set, or leaves the old one untouched.
+    """Replaces the person's whole set, or leaves the old one untouched. Each photograph's `warnings` are codes.
 
     Raises `Refusal`: invalid with a reason for each photograph that can't serve, image_unreadable.
     """
@@ -53,7 +60,10 @@ async def enrol_person(
         "person_id": enrolment.person_id,
         "reference_id": str(reference["reference_id"]),
         "engine": faces.model_id,
-        "photos": [_photo_json(analysis) for analysis in analyses],
+        "photos": [
+            _photo_json(analysis, photo_warnings(policy, index, analyses))
+            for index, analysis in enumerate(analyses)
+        ],
     }
 
 
@@ -73,10 +83,36 @@ def _faults(index: int, analysis: Analysis) -> Iterator[FieldFault]:
         yield from (FieldFault(pointer, code) for code in faults)
 
 
-def _photo_json(analysis: Analysis) -> dict[str, Any]:
+def _photo_json(analysis: Analysis, warnings: Sequence[PhotoWarning]) -> dict[str, Any]:
     """The measures of a photograph that serves, for whoever wants to take a better one."""
     measures = asdict(analysis.quality) if analysis.quality else {}
-    return {"quality": {name: round(value, 3) for name, value in measures.items()}, "warnings": []}
+    return {
+        "quality": {name: round(value, 3) for name, value in measures.items()},
+        "warnings": list(warnings),
+    }
+
+
+def photo_warnings(policy: Policy, index: int, analyses: Sequence[Analysis]) -> list[PhotoWarning]:
+    """What could be better about one photograph of the set: a copy of an earlier one adds nothing, and one that
+    matches none of the others shows the person badly, or somebody else. Neither refuses it: a person is judged by the
+    best, and who is on it is for the platform to say."""
+    described = [analysis.templates for analysis in analyses]
+    earlier, this, others = described[:index], described[index], described[:index] + described[index + 1 :]
+    found = {
+        PhotoWarning.SAME_PHOTO: any(_are_copies(this, other) for other in earlier),
+        PhotoWarning.UNLIKE_OTHERS: bool(others) and not any(_match(policy, this, o) for o in others),
+    }
+    return [warning for warning, holds in found.items() if holds]
+
+
+def _are_copies(one: Templates, other: Templates) -> bool:
+    found = resemblance(one, other)
+    return found is not None and is_copy(found, same_day=False)
+
+
+def _match(policy: Policy, one: Templates, other: Templates) -> bool:
+    point = policy.point_for(one, other)
+    return point is not None and compare(one, other, point.model_id).value >= point.threshold
 
 
 async def _replace(

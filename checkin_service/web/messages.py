@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from checkin_service.domain.calendar import shanghai_time
-from checkin_service.domain.reasons import NextStep, Reason
+from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 
 NOTICE_VERSION = "2026-11"
@@ -59,6 +59,11 @@ def reason_text(reason: Reason, language: Language, **params: Parameter) -> tupl
 def next_text(step: NextStep, language: Language, **params: Parameter) -> str:
     """What to do next about a task. Parameters, all optional: `opens_at`, `closes_at` (aware datetimes)."""
     return _filled(CATALOGUE["next_step"][step]["text"], language, params)
+
+
+def warning_text(warning: PhotoWarning, language: Language) -> str:
+    """What could be better about a reference photograph."""
+    return _filled(CATALOGUE["warning"][warning]["message"], language, {})
 
 
 def problem_text(code: ErrorCode, language: Language, **params: Parameter) -> tuple[str, str]:

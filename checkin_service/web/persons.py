@@ -10,9 +10,10 @@ from checkin_service.usecases.erase_person import erase_person
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.web import schema
 from checkin_service.web.answers import Answer, instant_text
-from checkin_service.web.context import caller, services
+from checkin_service.web.context import caller, language, services
 from checkin_service.web.form import Form, read_form
 from checkin_service.web.idempotency import once
+from checkin_service.web.messages import Language, warning_text
 from checkin_service.web.photos import check_photo
 from checkin_service.web.shape import Faults
 from checkin_service.web.tasks import found_id, path_id
@@ -29,11 +30,20 @@ async def enrol(request: web.Request) -> web.Response:
 
     async def work() -> Answer:
         enrolment = Enrolment(person_id, photos, basis["kind"], basis["document"])
-        return Answer(
-            201, await enrol_person(wired.database, wired.keys, wired.faces, caller(request), enrolment)
+        answer = await enrol_person(
+            wired.database, wired.keys, wired.faces, wired.policy, caller(request), enrolment
         )
+        return Answer(201, _with_texts(answer, language(request)))
 
     return await once(request, form.digest(), work)
+
+
+def _with_texts(answer: dict[str, Any], spoken: Language) -> dict[str, Any]:
+    photos = [
+        photo | {"warnings": [{"code": w, "message": warning_text(w, spoken)} for w in photo["warnings"]]}
+        for photo in answer["photos"]
+    ]
+    return answer | {"photos": photos}
 
 
 def _parse_enrolment(form: Form, default_basis: str) -> tuple[list[bytes], dict[str, Any]]:

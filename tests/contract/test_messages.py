@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import geofence
 from checkin_service.domain.enterprise import USCCFault
-from checkin_service.domain.reasons import NextStep, Reason
+from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
 from checkin_service.domain.roster import RosterFaultCode
 from checkin_service.domain.window import DeadlineFault
 from checkin_service.web.error_codes import ErrorCode, FaultCode
@@ -28,6 +28,7 @@ from checkin_service.web.messages import (
     notice,
     problem_text,
     reason_text,
+    warning_text,
 )
 
 SECTIONS: dict[str, tuple[Iterable[str], set[str]]] = {
@@ -35,6 +36,7 @@ SECTIONS: dict[str, tuple[Iterable[str], set[str]]] = {
     "next_step": (NextStep, {"text"}),
     "problem": (ErrorCode, {"title", "detail"}),
     "fault": (FaultCode, {"message"}),
+    "warning": (PhotoWarning, {"message"}),
 }
 # Neither character set holds the other script's own characters.
 CHARACTER_SETS = {Language.ZH_CN: "gb2312", Language.ZH_HK: "big5hkscs"}
@@ -64,6 +66,7 @@ def spoken(language: Language, params: dict[str, Parameter]) -> list[str]:
     for code in ErrorCode:
         shown += problem_text(code, language, **params)
     shown += [next_text(step, language, **params) for step in NextStep]
+    shown += [warning_text(warning, language) for warning in PhotoWarning]
     return shown + [fault_text(fault, language, **params) for fault in FaultCode]
 
 

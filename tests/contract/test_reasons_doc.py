@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from checkin_service.domain.reasons import COUNTED, DOUBTFUL, INFORMING, REFUSING, Reason, in_order
+from checkin_service.domain.reasons import (
+    COUNTED,
+    DOUBTFUL,
+    INFORMING,
+    REFUSING,
+    PhotoWarning,
+    Reason,
+    in_order,
+)
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reasons.md").read_text("utf-8")
@@ -44,7 +52,14 @@ def test_field_codes() -> None:
     assert [row[0] for row in table("Codes of single fields")] == [quoted(code) for code in FaultCode]
 
 
-@pytest.mark.parametrize("heading", ["Reasons of a check-in", "Problem codes", "Codes of single fields"])
+def test_warnings_of_an_enrolment() -> None:
+    assert [row[0] for row in table("Warnings of an enrolment")] == [quoted(code) for code in PhotoWarning]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Reasons of a check-in", "Problem codes", "Codes of single fields", "Warnings of an enrolment"],
+)
 def test_no_cell_is_empty(heading: str) -> None:
     rows = table(heading)
     assert len({len(row) for row in rows}) == 1

@@ -95,6 +95,46 @@ async def test_an_enrolment_answers_for_every_photograph(shared_stage: Stage) ->
     assert stored == [(photo, model_id) for photo in range(5) for model_id in sorted(MODELS)]
 
 
+SAME, UNLIKE = ["same_photo"], ["unlike_others"]
+SETS: dict[str, tuple[list[bytes], list[list[str]]]] = {
+    "one": ([photo_of("a")], [[]]),
+    "of one person": ([photo_of("a", shot) for shot in range(5)], [[]] * 5),
+    "the same twice": ([photo_of("a"), photo_of("a")], [[], SAME]),
+    "copies": (
+        [photo_of("a"), photo_of("a", copy="altered"), photo_of("a", 1), photo_of("a", copy="mirrored")],
+        [[], SAME, [], SAME],
+    ),
+    "a stranger among them": ([photo_of("a"), photo_of("b"), photo_of("a", 1)], [[], UNLIKE, []]),
+    "two strangers": ([photo_of("a"), photo_of("b")], [UNLIKE, UNLIKE]),
+    "a stranger twice": ([photo_of("a"), photo_of("a", 1), photo_of("b"), photo_of("b")], [[], [], [], SAME]),
+    "somebody between": ([photo_of("a"), photo_of("a+b"), photo_of("b")], [[], [], []]),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+async def test_an_enrolment_warns_of_copies_and_strangers_in_the_set_and_takes_them(
+    shared_stage: Stage, name: str
+) -> None:
+    photos, warnings = SETS[name]
+    reply = await enrol(shared_stage, new_id(), *photos)
+    assert reply.status == 201
+    told = [[warning["code"] for warning in photo["warnings"]] for photo in reply.body["photos"]]
+    assert told == warnings
+
+
+async def test_a_warning_is_told_in_the_callers_language(shared_stage: Stage) -> None:
+    messages = []
+    for language in ("zh-CN", "zh-HK", "en"):
+        form = aiohttp.FormData()
+        for _ in range(2):
+            form.add_field("photo", photo_of("a"), filename="photo.jpg", content_type="image/jpeg")
+        path, headers = f"/v1/persons/{new_id()}/reference", {"Accept-Language": language}
+        reply = await shared_stage.platform("PUT", path, data=form, headers=headers)
+        messages += [warning["message"] for warning in reply.body["photos"][1]["warnings"]]
+    assert len(set(messages)) == 3
+    assert messages[2].isascii()
+
+
 async def test_a_reference_is_shown_without_its_content(shared_stage: Stage) -> None:
     person_id = new_id()
     enrolled = await enrol(shared_stage, person_id, photo_of(person_id), photo_of(person_id, 1))
