@@ -19,8 +19,8 @@ from face.picture import Pixels
 CHIP_PX = 150
 _CHIP_PADDING = 0.25
 # dlib's own detector draws a square; this one lies nearest to it in its encodings (docs/accuracy.md).
-_SIDE_PER_EYE_TO_MOUTH = 2.0
-_DOWN_PER_SIDE = 0.05
+_SIDE_PER_EYE_TO_MOUTH = 2.2
+_DOWN_PER_SIDE = 0.04
 
 
 class DlibEncoder:

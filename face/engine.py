@@ -12,6 +12,7 @@ from face.dlib_encoder import DlibEncoder
 from face.faces import Face, comparable_faces
 from face.image import decode
 from face.manifest import DLIB_FIVE_LANDMARKS, MINIFASNET_V1SE, MINIFASNET_V2, verified_path
+from face.memory import keep_freed_memory
 from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_NETWORK, Recipe, ready_network
 from face.network import Network
 from face.pad import MiniFasNet
@@ -100,8 +101,10 @@ def build_engine(
 
     Networks are made in ``cache_dir`` when they are not there yet; weights are looked for in ``models_dir`` first, and
     those for ``passive_pad`` only there. ``recognises_copies`` adds dlib's fingerprint of a photograph.
+    Freed memory stays with the process (:mod:`face.memory`), which should have no other work.
     Raises ``WeightsError`` for a missing or altered file.
     """
+    keep_freed_memory()
     parts = _Parts(Path(cache_dir), Path(models_dir) if models_dir else None)
     build = {"sface": parts.sface, "dlib": lambda: parts.dlib(recognises_copies)}
     engine = PhotoEngine(

@@ -63,6 +63,8 @@ def _load(data: bytes, header: Header, short_side_px: int) -> Image.Image:
 
 def _rgb(picture: Image.Image, short_side_px: int) -> Image.Image:
     factor = max(1, min(picture.size) // short_side_px)
+    if picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture.reduce(factor)
     width, height = picture.size
     shown = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, height, _STRIP_ROWS * factor):  # in strips: a 12-megapixel copy is 48 MB

@@ -19,10 +19,13 @@ from typing import Any, BinaryIO
 from face.analysis import Engine, analysis_to_json
 from face.frames import MOST_PHOTO_BYTES, PREFIX, body_length, frame
 from face.image_errors import ImageError, error_to_json
+from face.memory import resident_bytes, return_memory
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+# A large photograph takes 50 MB of heap, which would be kept for good.
+_KEPT_BYTES = 32 * 1024 * 1024
 
 
 def main(channel: socket.socket, factory: str, options: dict[str, Any], headroom_bytes: int) -> None:
@@ -69,6 +72,7 @@ def _built(factory: str, options: dict[str, Any]) -> Engine:
 
 
 def _serve(channel: socket.socket, photos: BinaryIO, engine: Engine) -> None:
+    warm_bytes = resident_bytes()
     while prefix := photos.read(PREFIX.size):
         photo = photos.read(body_length(prefix, MOST_PHOTO_BYTES))
         try:
@@ -77,7 +81,7 @@ def _serve(channel: socket.socket, photos: BinaryIO, engine: Engine) -> None:
             _reply(channel, {"fault": type(fault).__name__})
             return
         _reply(channel, answer)
-        _return_memory()
+        return_memory(warm_bytes + _KEPT_BYTES)
 
 
 def _answer(engine: Engine, photo: bytes) -> dict[str, Any]:
@@ -85,12 +89,6 @@ def _answer(engine: Engine, photo: bytes) -> dict[str, Any]:
         return {"analysis": analysis_to_json(engine.analyse(photo))}
     except ImageError as error:
         return {"refused": error_to_json(error)}
-
-
-def _return_memory() -> None:
-    """Give freed memory back after each photograph: the heap would keep 50 MB of a large one for good."""
-    if sys.platform == "linux" and hasattr(_LIBC, "malloc_trim"):
-        _LIBC.malloc_trim(0)
 
 
 def _reply(channel: socket.socket, reply: dict[str, Any]) -> None:

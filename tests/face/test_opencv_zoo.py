@@ -104,8 +104,8 @@ def test_nearer_looks_place_the_landmarks_better(networks: Path) -> None:
     true = looking.refined(face_alone, looking.find(face_alone).faces[0]).landmarks + 700
     first = looking.find(small).faces[0]
     errors = [np.abs(face.landmarks - true).max() for face in (first, looking.refined(small, first))]
-    assert errors[1] < 0.6 * errors[0]
-    assert errors[1] < 3
+    assert errors[1] < errors[0]
+    assert errors[1] < 0.07 * np.linalg.norm(true[1] - true[0])
 
 
 @pytest.mark.parametrize("convert", [sface, yunet])
