@@ -9,6 +9,7 @@ import redis.asyncio as redis
 import structlog
 from aiohttp import web
 
+from checkin_service.adapters.head_turns import HeadTurns
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import (
     DATABASE_FAILURES,
@@ -119,6 +120,7 @@ async def _open_services(
         token_keys=token_keys,
         faces=faces,
         policy=policy,
+        liveness=HeadTurns() if settings.liveness else None,
         rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics),
         metrics=metrics,
         box=Box(*settings.service_box),

@@ -140,6 +140,12 @@ SETTINGS: Mapping[str, Setting] = {
         _switch,
         "`on`: look for presentation attacks with MiniFASNet, whose files lie in `CHECKIN_MODELS_DIR`",
     ),
+    "liveness": Setting(
+        "CHECKIN_LIVENESS",
+        "off",
+        _switch,
+        "`on`: challenges ask for turns of the head, shown in a burst of frames",
+    ),
     "face_workers": Setting("CHECKIN_FACE_WORKERS", "", _workers, "Face worker processes; unset: one a core"),
     "face_queue": Setting(
         "CHECKIN_FACE_QUEUE", "32", _positive, "Photographs that may wait for a face worker before 503"
@@ -177,6 +183,7 @@ class Settings:
     operating_point: str
     models_dir: Path | None
     passive_pad: bool
+    liveness: bool
     face_workers: int
     face_queue: int
     face_deadline_s: float

@@ -1,6 +1,6 @@
 """The engine: decode, find, measure, align, describe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -106,7 +106,10 @@ def build_engine(
     """
     keep_freed_memory()
     parts = _Parts(Path(cache_dir), Path(models_dir) if models_dir else None)
-    build = {"sface": parts.sface, "dlib": lambda: parts.dlib(recognises_copies)}
+    build: Mapping[EncoderName, Callable[[], Encoder]] = {
+        "sface": parts.sface,
+        "dlib": lambda: parts.dlib(recognises_copies),
+    }
     engine = PhotoEngine(
         Detector(YuNet(parts.network(YUNET_NETWORK))),
         [build[name]() for name in encoders],

@@ -43,8 +43,8 @@ class Face:
 
     def scaled(self, factor: float) -> "Face":
         """The same face in a picture that is larger by ``factor``."""
-        box = (factor * length for length in self.box)
-        return Face(*box, self.confidence, self.landmarks * factor)
+        left, top, width, height = (factor * length for length in self.box)
+        return Face(left, top, width, height, self.confidence, self.landmarks * factor)
 
 
 def comparable_faces(faces: Sequence[Face], share: float = 0.5) -> tuple[Face, ...]:

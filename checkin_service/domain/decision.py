@@ -11,6 +11,10 @@ from typing import Protocol
 
 from checkin_service.domain.reasons import COUNTED, DOUBTFUL, REFUSING, Reason, in_order
 
+# What the frames of a challenge showed; any other code is what they did not.
+PASSED = "passed"
+OTHER_FACE = "other_face"
+
 
 class Outcome(StrEnum):
     ACCEPTED = "accepted"
@@ -125,7 +129,8 @@ class FaceEvidence:
     """What the face engine found: how many comparable faces, faults of quality, and how the one face compares.
 
     `rivals` are those by the comparison's model, None while nobody has looked. `live` is the passive model's score,
-    0 an attack to 1 live; None where none is configured.
+    0 an attack to 1 live; None where none is configured. `liveness` is what the frames of the challenge showed; None
+    where it asked for nothing.
     """
 
     faces: int
@@ -134,6 +139,7 @@ class FaceEvidence:
     earlier: Earlier | None = None
     rivals: Rivals | None = None
     live: float | None = None
+    liveness: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +227,16 @@ def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:
     matched = face.comparison is not None and face.comparison.matched
     found = {
         Reason.NON_MATCH: not matched,
-        Reason.PRESENTATION_ATTACK: face.live is not None and not face.live >= policy.least_live,
+        Reason.PRESENTATION_ATTACK: _is_attack(face, policy),
         Reason.DUPLICATE_PHOTO: face.earlier is not None and face.earlier.is_copy,
         Reason.LOOK_ALIKE: _has_look_alike(face),
     }
     return [reason for reason, holds in found.items() if holds]
+
+
+def _is_attack(face: FaceEvidence, policy: Policy) -> bool:
+    looks_dead = face.live is not None and not face.live >= policy.least_live
+    return looks_dead or face.liveness not in {None, PASSED}
 
 
 def _lacks_rivals(face: FaceEvidence) -> bool:

@@ -130,8 +130,19 @@ CREATE TABLE challenge (
     task_id      text NOT NULL,
     person_id    text NOT NULL,
     expires_at   timestamptz NOT NULL,
+    actions      text[] NOT NULL DEFAULT '{}',
     FOREIGN KEY (task_id, person_id) REFERENCES member
 );
+
+-- What a frame sent ahead of its check-in shows: landmarks and templates, sealed. The picture is not kept.
+CREATE TABLE burst_frame (
+    challenge_id uuid NOT NULL REFERENCES challenge ON DELETE CASCADE,
+    photo        smallint NOT NULL CHECK (photo BETWEEN 0 AND 7),
+    model_id     text NOT NULL,
+    sealed       bytea NOT NULL,
+    PRIMARY KEY (challenge_id, photo, model_id)
+);
+
 CREATE INDEX challenge_expiry ON challenge (expires_at);
 CREATE INDEX challenge_member ON challenge (task_id, person_id);
 
@@ -178,6 +189,7 @@ CREATE TABLE attempt (
     threshold      double precision,
     operating_point text,
     live           double precision,
+    liveness       text,
     copy_distance  double precision,
     copy_bits      integer,
     rival_score    double precision,
@@ -331,7 +343,8 @@ SELECT r.check_in_id, r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS 
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
        f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
-       s.photos, s.model_ids, s.sealed,
+       s.photos, s.model_ids, s.sealed, 
+       coalesce((SELECT h.actions FROM challenge h WHERE h.challenge_id = r.challenge_id), '{}') AS actions,
        k.kept_ids, k.kept_days, k.kept_digests, k.kept_model_ids, k.kept_sealed
 FROM receipt r
 JOIN task t USING (task_id)

@@ -10,11 +10,18 @@ from functools import lru_cache
 from typing import Any
 
 from checkin_service.adapters.postgres import check_ins
-from checkin_service.adapters.postgres.check_ins import NOTHING_STORED, LoadedCase, Receipt, Submission
+from checkin_service.adapters.postgres.check_ins import (
+    NOTHING_STORED,
+    AnsweredChallenge,
+    LoadedCase,
+    Receipt,
+    Submission,
+)
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import Outcome, Policy, Rivals, decide, decide_admission
-from checkin_service.ports import FaceEngine
+from checkin_service.ports import FaceEngine, Liveness
+from checkin_service.usecases.liveness import judge_frames
 from checkin_service.usecases.look_alikes import LeftOut, find_rivals
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
@@ -37,6 +44,7 @@ class Judge:
     box: Box
     fix_rules: FixRules
     count_left_out: LeftOut
+    liveness: Liveness | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Evidence:
     location: Location
     analysis: Analysis | None
     rivals: Rivals | None
+    liveness: str | None
 
 
 async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
@@ -114,10 +123,12 @@ async def _judge(
         first_look = None
         location = _locate(judge, check_in, loaded)
         rivals: Rivals | None = None
+        liveness: str | None = None
         if _needs_face(judge.policy, loaded, location):
             analysis = analysis or await judge.faces.analyse(check_in.selfie)
             rivals = await _look_around(judge, check_in, loaded, analysis)
-        evidence = Evidence(loaded.fence.version, location, analysis, rivals)
+            liveness = await _look_alive(judge, check_in, loaded, analysis)
+        evidence = Evidence(loaded.fence.version, location, analysis, rivals, liveness)
         async with judge.database.transaction() as connection:
             answer = await _settle(connection, judge, check_in, receipt, evidence)
         if answer is not None:
@@ -181,6 +192,18 @@ async def _look_around(
     )
 
 
+async def _look_alive(judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> str | None:
+    """What the frames show of what the challenge asked for; None when it asked for nothing, or nothing could pass."""
+    if judge.liveness is None or not loaded.actions or analysis.landmarks is None:
+        return None
+    async with judge.database.connection() as connection:
+        frames = await check_ins.read_frames(connection, check_in.submission.challenge_id)
+    challenge = AnsweredChallenge(loaded.actions, loaded.data_key, frames)
+    return await judge_frames(
+        judge.keys, judge.faces, judge.liveness, judge.policy, check_in, challenge, analysis
+    )
+
+
 async def _settle(
     connection: Connection, judge: Judge, check_in: CheckIn, receipt: Receipt, evidence: Evidence
 ) -> dict[str, Any] | None:
@@ -197,7 +220,7 @@ async def _settle(
         raise Refusal("consent_required")
     analysis = evidence.analysis
     face = (
-        weigh_face(judge.keys, judge.policy, check_in, loaded, analysis, evidence.rivals)
+        weigh_face(judge.keys, judge.policy, check_in, loaded, analysis, evidence.rivals, evidence.liveness)
         if analysis
         else None
     )
@@ -207,4 +230,6 @@ async def _settle(
     passed = decision.outcome is not Outcome.REJECTED
     stored = seal_passed(judge.keys, check_in, loaded, analysis) if passed and analysis else NOTHING_STORED
     verdict = Verdict(decision, evidence.location, face, stored)
+    if loaded.actions:
+        await check_ins.delete_frames(connection, check_in.submission.challenge_id)
     return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)

@@ -44,6 +44,7 @@ class CheckIn:
     captured_at: datetime
     device: Device
     selfie: bytes
+    burst: Sequence[bytes]
     photo_sha256: bytes
 
 
@@ -166,6 +167,7 @@ def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: V
         threshold=comparison.point.threshold if comparison else None,
         operating_point=comparison.point.name if comparison else None,
         live=face.live,
+        liveness=face.liveness,
         copy_distance=earlier.distance if earlier else None,
         copy_bits=earlier.hash_bits if earlier else None,
         rival_score=rivals.best if rivals else None,

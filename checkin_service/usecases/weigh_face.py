@@ -33,6 +33,7 @@ def weigh_face(
     loaded: LoadedCase,
     analysis: Analysis,
     rivals: Rivals | None,
+    liveness: str | None,
 ) -> FaceEvidence:
     """The evidence of one picture; compared only when it is good enough and there is something to compare with.
 
@@ -50,6 +51,7 @@ def weigh_face(
         _look_back(data_key, check_in, loaded, analysis.templates),
         rivals if rivals and rivals.model_id == comparison.point.model_id else None,
         analysis.live,
+        liveness,
     )
 
 

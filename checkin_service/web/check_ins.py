@@ -10,6 +10,7 @@ from aiohttp import web
 from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import Submission
 from checkin_service.domain.reasons import Reason
+from checkin_service.usecases.liveness import keep_frame
 from checkin_service.usecases.open_challenge import open_challenge
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.submit_check_in import Judge, submit_check_in
@@ -36,16 +37,20 @@ async def challenge(request: web.Request) -> web.Response:
     await _limit(request)
 
     async def work() -> Answer:
-        challenge_id, expires_at = await open_challenge(wired.database, caller(request).sub, task_id)
-        # no liveness provider is switched on, so nothing is asked of the person
-        answer = {"challenge_id": str(challenge_id), "expires_at": instant_text(expires_at), "actions": []}
+        actions = list(wired.liveness.actions()) if wired.liveness else []
+        challenge_id, expires_at = await open_challenge(wired.database, caller(request).sub, task_id, actions)
+        answer = {
+            "challenge_id": str(challenge_id),
+            "expires_at": instant_text(expires_at),
+            "actions": actions,
+        }
         return Answer(201, answer)
 
     return await once(request, json_digest(body), work)
 
 
 async def burst(request: web.Request) -> web.Response:
-    """Takes one frame of a burst ahead of the check-in. Without liveness nothing looks at it, so nothing is kept."""
+    """Takes one frame of a burst ahead of the check-in; it is looked at where the challenge asks for actions."""
     challenge_id, number = _uuid(request.match_info["challenge_id"], "not_found"), request.match_info["n"]
     if number not in map(str, range(MAX_BURST)):
         raise Refusal("not_found")
@@ -54,13 +59,9 @@ async def burst(request: web.Request) -> web.Response:
     frame = await read_bytes(request, FILE_LIMIT)
 
     async def work() -> Answer:
-        async with services(request).database.connection() as connection:
-            live = await check_ins.has_live_challenge(connection, challenge_id, caller(request).sub)
-        if live is None:
-            raise Refusal("not_found")
-        if not live:
-            raise Refusal("challenge_invalid")
         check_photo(frame)
+        wired, place = services(request), (challenge_id, int(number))
+        await keep_frame(wired.database, wired.keys, wired.faces, caller(request).sub, place, frame)
         return Answer(204)
 
     return await once(request, hashlib.sha256(frame).digest(), work)
@@ -126,6 +127,7 @@ def _parse_check_in(form: Form, iss: str, person_id: str, key: str) -> CheckIn:
         captured_at=fields["captured_at"],
         device=Device(**fields["device"]),
         selfie=selfie,
+        burst=form.files.get("burst", ()),
         photo_sha256=hashlib.sha256(selfie).digest(),
     )
 
@@ -156,6 +158,7 @@ def _judge(wired: Services) -> Judge:
         wired.box,
         rules,
         wired.metrics.count_left_out,
+        wired.liveness,
     )
 
 

@@ -11,7 +11,7 @@ from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.calendar import Calendar
 from checkin_service.domain.decision import Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import FaceEngine
+from checkin_service.ports import FaceEngine, Liveness
 from checkin_service.settings import Settings
 from checkin_service.usecases.caller import Caller
 from checkin_service.web.messages import Language, negotiate
@@ -27,6 +27,7 @@ class Services:
     token_keys: TokenKeys
     faces: FaceEngine
     policy: Policy
+    liveness: Liveness | None
     rate_limit: RateLimit
     metrics: Metrics
     box: Box

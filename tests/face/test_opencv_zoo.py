@@ -70,8 +70,8 @@ def test_the_template_is_the_one_of_opencv(
 def test_chips_are_cut_where_opencv_cuts_them(turn_deg: float) -> None:
     """Where nothing is scaled away; there we average first, which OpenCV does not."""
     pixels = pixels_of(portraits.hopper(), (512, 600))
-    turned = cv2.getRotationMatrix2D((256, 300), turn_deg, 1.0)
-    turned[:, 2] += (CHIP_PX / 2 - 256, CHIP_PX / 2 - 300)
+    turned = np.asarray(cv2.getRotationMatrix2D((256, 300), turn_deg, 1.0), np.float64)
+    turned[:, 2] += np.array([CHIP_PX / 2 - 256, CHIP_PX / 2 - 300])
     expected = cv2.warpAffine(pixels, turned, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR)
     difference = np.abs(cut_chip(pixels, turned, CHIP_PX).astype(int) - expected)
     assert np.percentile(difference, 99) <= 2

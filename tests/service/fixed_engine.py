@@ -51,6 +51,7 @@ class Shown:
     shot: int = 0
     copy: Copy = ""
     live: float | None = None
+    yaw_deg: float | None = None
 
 
 class FixedEngine:
@@ -93,7 +94,15 @@ class FixedEngine:
         quality = DARK if shown.identity == "dark" else GOOD
         known = vectors_of(shown.identity, shown.shot, shown.copy)
         templates = {model: known.get(model, known[DLIB_RESNET_MODEL]) for model in self.models}
-        return Analysis(64, 64, 0, boxes, quality, templates, shown.live)
+        return Analysis(64, 64, 0, boxes, quality, templates, shown.live, landmarks_at(shown.yaw_deg or 0))
+
+
+def landmarks_at(yaw_deg: float) -> tuple[tuple[float, float], ...]:
+    """Five points of a head, nose in front, turned to the picture's right: the person's left."""
+    head = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.5, 0.4], [-0.4, 1, 0], [0.4, 1, 0]])
+    turn = np.radians(yaw_deg)
+    across = head[:, 0] * np.cos(turn) + head[:, 2] * np.sin(turn)
+    return tuple((float(x), float(y)) for x, y in 30 * np.column_stack([across, head[:, 1]]) + 32)
 
 
 def vectors_of(identity: str, shot: int = 0, copy: Copy = "") -> dict[str, tuple[float, ...]]:

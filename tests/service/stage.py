@@ -42,14 +42,20 @@ FENCE: Json = {
 ALL_SCOPES = ["face", "face_transfer", "location"]
 
 
-def photo_of(identity: str, shot: int = 0, copy: Copy = "", live: float | None = None) -> bytes:
+def photo_of(
+    identity: str,
+    shot: int = 0,
+    copy: Copy = "",
+    live: float | None = None,
+    yaw_deg: float | None = None,
+) -> bytes:
     """A JPEG of which the fixed engine says whose it is.
 
     `shot` tells photographs of one person apart; a `copy` has other bytes but is the same photograph, but for one that
     is `retaken`: a moment later, as near for dlib and with another hash. Who is called `a+a+b` resembles a and, half as
-    much, b. `live` is what the passive model says.
+    much, b. `live` is what the passive model says, `yaw_deg` how far the head is turned to its left.
     """
-    shown, picture = Shown(identity, shot, copy, live), io.BytesIO()
+    shown, picture = Shown(identity, shot, copy, live, yaw_deg), io.BytesIO()
     colour = (shot % 256, 90, len(copy))
     Image.new("RGB", (64, 64), colour).save(picture, "JPEG", comment=json.dumps(asdict(shown)).encode())
     return picture.getvalue()
@@ -160,12 +166,20 @@ class Stage:
         return str(reply.body["challenge_id"])
 
     async def submit(
-        self, person_id: str, fields: Json, selfie: bytes, key: str | None = None, language: str = "zh-CN"
+        self,
+        person_id: str,
+        fields: Json,
+        selfie: bytes,
+        key: str | None = None,
+        language: str = "zh-CN",
+        burst: Sequence[bytes] = (),
     ) -> Reply:
         form = aiohttp.FormData()
         for name, value in fields.items():
             form.add_field(name, value if isinstance(value, str) else json.dumps(value))
         form.add_field("selfie", io.BytesIO(selfie), filename="selfie.jpg", content_type="image/jpeg")
+        for frame in burst:
+            form.add_field("burst", io.BytesIO(frame), filename="frame.jpg", content_type="image/jpeg")
         headers = {"Idempotency-Key": key or uuid4().hex, "Accept-Language": language}
         return await self.person(person_id, "POST", "/v1/check-ins", data=form, headers=headers)
 

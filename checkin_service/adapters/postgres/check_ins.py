@@ -1,6 +1,6 @@
 """Challenges, receipts, attempts and acceptances."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -63,6 +63,25 @@ class LoadedCase:
     data_key: WrappedKey | None
     templates: Sequence[SealedTemplate]
     kept: Sequence[KeptPhotograph]
+    actions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChallenge:
+    """A challenge as its person may still answer it, and the key under which its frames are sealed."""
+
+    live: bool
+    actions: Sequence[str]
+    data_key: WrappedKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredChallenge:
+    """What a challenge asked for, and the frames that were sent beforehand, by number."""
+
+    actions: Sequence[str]
+    data_key: WrappedKey | None
+    frames: Mapping[int, Sequence[SealedTemplate]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,7 @@ class Attempt:
     threshold: float | None
     operating_point: str | None
     live: float | None
+    liveness: str | None
     copy_distance: float | None
     copy_bits: int | None
     rival_score: float | None
@@ -130,34 +150,68 @@ _INSERT_ATTEMPT = f"""
 
 
 async def open_challenge(
-    connection: Connection, task_id: str, person_id: str, lifetime: timedelta
+    connection: Connection, task_id: str, person_id: str, lifetime: timedelta, actions: Sequence[str]
 ) -> tuple[UUID, datetime] | None:
     """A one-time challenge and its expiry; None when the person is not on the roster."""
     row = await connection.fetchrow(
         """
-        INSERT INTO challenge (challenge_id, task_id, person_id, expires_at)
-        SELECT $3, task_id, person_id, checkin_now() + $4 FROM member WHERE task_id = $1 AND person_id = $2
+        INSERT INTO challenge (challenge_id, task_id, person_id, expires_at, actions)
+        SELECT $3, task_id, person_id, checkin_now() + $4, $5 FROM member WHERE task_id = $1 AND person_id = $2
         RETURNING challenge_id, expires_at
         """,
         task_id,
         person_id,
         uuid4(),
         lifetime,
+        actions,
     )
     return row and (row["challenge_id"], row["expires_at"])
 
 
-async def has_live_challenge(connection: Connection, challenge_id: UUID, person_id: str) -> bool | None:
-    """Whether the person's challenge can still be used; None when they have no such challenge."""
-    live: bool | None = await connection.fetchval(
+async def read_challenge(connection: Connection, challenge_id: UUID, person_id: str) -> OpenChallenge | None:
+    """None when the person has no such challenge."""
+    row = await connection.fetchrow(
         """
-        SELECT expires_at > checkin_now() AND NOT EXISTS (SELECT FROM receipt r WHERE r.challenge_id = c.challenge_id)
-        FROM challenge c WHERE challenge_id = $1 AND person_id = $2
+        SELECT c.expires_at > checkin_now()
+               AND NOT EXISTS (SELECT FROM receipt r WHERE r.challenge_id = c.challenge_id) AS live,
+               c.actions, p.wrapping_key_id, p.wrapped_key
+        FROM challenge c JOIN person p USING (person_id) WHERE c.challenge_id = $1 AND c.person_id = $2
         """,
         challenge_id,
         person_id,
     )
-    return live
+    return row and OpenChallenge(row["live"], row["actions"], _wrapped_key(row))
+
+
+async def replace_frame(
+    connection: Connection, challenge_id: UUID, number: int, frame: Sequence[SealedTemplate]
+) -> None:
+    """Puts a frame in its place; one whose challenge was answered meanwhile comes too late and is not kept."""
+    await connection.execute(
+        "DELETE FROM burst_frame WHERE challenge_id = $1 AND photo = $2", challenge_id, number
+    )
+    await connection.executemany(
+        """
+        INSERT INTO burst_frame (challenge_id, photo, model_id, sealed)
+        SELECT challenge_id, $2, $3, $4 FROM challenge c
+        WHERE challenge_id = $1 AND NOT EXISTS (SELECT FROM receipt r WHERE r.challenge_id = c.challenge_id)
+        """,
+        [(challenge_id, number, template.model_id, template.sealed) for template in frame],
+    )
+
+
+async def read_frames(connection: Connection, challenge_id: UUID) -> Mapping[int, Sequence[SealedTemplate]]:
+    rows = await connection.fetch(
+        "SELECT photo, model_id, sealed FROM burst_frame WHERE challenge_id = $1", challenge_id
+    )
+    frames: dict[int, list[SealedTemplate]] = {}
+    for row in rows:
+        frames.setdefault(row["photo"], []).append(SealedTemplate(**row))
+    return frames
+
+
+async def delete_frames(connection: Connection, challenge_id: UUID) -> None:
+    await connection.execute("DELETE FROM burst_frame WHERE challenge_id = $1", challenge_id)
 
 
 async def insert_receipt(connection: Connection, submission: Submission) -> tuple[Receipt, LoadedCase] | None:
@@ -297,6 +351,12 @@ async def delete_expired(connection: Connection) -> None:
     """Challenges a day past their expiry, and idempotency keys older than a day: nothing can use them any more."""
     await connection.execute("DELETE FROM challenge WHERE expires_at < checkin_now() - interval '1 day'")
     await connection.execute(
+        """
+        DELETE FROM burst_frame WHERE challenge_id IN (
+            SELECT challenge_id FROM challenge WHERE expires_at < checkin_now() - interval '10 minutes')
+        """
+    )
+    await connection.execute(
         "DELETE FROM idempotency_key WHERE claimed_at < checkin_now() - interval '1 day'"
     )
 
@@ -314,12 +374,24 @@ def _loaded_case(row: Any) -> LoadedCase:
     )
     accepted = (row["accepted_id"], row["accepted_at"]) if row["accepted_id"] else None
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
-    key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
+    key = _wrapped_key(row)
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
     templates = tuple(SealedTemplate(*values) for values in zip(*columns, strict=True))
     return LoadedCase(
-        row["answer"], case, row["consented"] or False, accepted, fence, key, templates, _kept(row)
+        row["answer"],
+        case,
+        row["consented"] or False,
+        accepted,
+        fence,
+        key,
+        templates,
+        _kept(row),
+        row["actions"],
     )
+
+
+def _wrapped_key(row: Any) -> WrappedKey | None:
+    return WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
 
 
 def _kept(row: Any) -> list[KeptPhotograph]:

@@ -187,6 +187,10 @@ async def delete_biometrics(connection: Connection, person_id: str) -> bool:
     )
     await connection.execute("DELETE FROM reference WHERE person_id = $1", person_id)
     await connection.execute("DELETE FROM kept_photograph WHERE person_id = $1", person_id)
+    await connection.execute(
+        "DELETE FROM burst_frame WHERE challenge_id IN (SELECT challenge_id FROM challenge WHERE person_id = $1)",
+        person_id,
+    )
     return bool(had)
 
 
@@ -208,8 +212,9 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
     await connection.execute(
         """
         UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
-                           score = NULL, threshold = NULL, operating_point = NULL, live = NULL, copy_distance = NULL,
-                           copy_bits = NULL, rival_score = NULL, photo_sha256 = NULL, device = NULL,
+                           score = NULL, threshold = NULL, operating_point = NULL, live = NULL, liveness = NULL,
+                           copy_distance = NULL, copy_bits = NULL, rival_score = NULL, photo_sha256 = NULL,
+                           device = NULL,
                            erased_at = checkin_now()
         WHERE person_id = $1
         """,

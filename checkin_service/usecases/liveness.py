@@ -1,0 +1,105 @@
+"""Active liveness: a challenge asks for turns of the head, and the frames of a burst show them or do not.
+
+A frame is described as it comes: its landmarks and templates are kept sealed until the verdict, the picture is not.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import numpy as np
+
+from checkin_service.adapters.postgres import check_ins
+from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.persons import SealedTemplate
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.domain.decision import OTHER_FACE, Policy
+from checkin_service.ports import FaceEngine, Liveness
+from checkin_service.usecases.refusals import Refusal
+from checkin_service.usecases.templates import open_all, seal_all
+from checkin_service.usecases.verdict import CheckIn
+from face import Analysis, ImageError, Templates, compare
+
+# The five points of a frame, beside its templates: ten numbers, x and y in pixels.
+_LANDMARKS = "landmarks"
+
+
+async def keep_frame(
+    database: Database,
+    keys: TemplateKeys,
+    faces: FaceEngine,
+    person_id: str,
+    frame_of: tuple[UUID, int],
+    photo: bytes,
+) -> None:
+    """Keeps what one frame shows, in its challenge's place (id, number); nothing of one without a single face.
+
+    Raises `Refusal`: not_found, challenge_invalid, image_unreadable.
+    """
+    challenge_id, number = frame_of
+    async with database.connection() as connection:
+        challenge = await check_ins.read_challenge(connection, challenge_id, person_id)
+    if challenge is None:
+        raise Refusal("not_found")
+    if not challenge.live:
+        raise Refusal("challenge_invalid")
+    if not challenge.actions or challenge.data_key is None:
+        return
+    shown = _shown(await _analysed(faces, photo))
+    if shown is None:
+        return
+    sealed = seal_all(keys.unwrap(person_id, challenge.data_key), person_id, [shown])
+    async with database.transaction() as connection:
+        await check_ins.replace_frame(connection, challenge_id, number, sealed)
+
+
+async def judge_frames(
+    keys: TemplateKeys,
+    faces: FaceEngine,
+    liveness: Liveness,
+    policy: Policy,
+    check_in: CheckIn,
+    challenge: check_ins.AnsweredChallenge,
+    selfie: Analysis,
+) -> str:
+    """What the frames show: the liveness provider's code, or `other_face` when they are not of the selfie's person.
+
+    Frames in the submission stand for those that were sent beforehand under the same number.
+    """
+    frames = _kept(keys, check_in.submission.person_id, challenge)
+    sent = await asyncio.gather(*(_analysed(faces, photo) for photo in check_in.burst))
+    frames |= {number: shown for number, analysis in enumerate(sent) if (shown := _shown(analysis))}
+    in_order = [frames[number] for number in sorted(frames)]
+    if not all(_same_person(policy, selfie.templates, frame) for frame in in_order):
+        return OTHER_FACE
+    points = [np.reshape(frame[_LANDMARKS], (5, 2)).tolist() for frame in in_order]
+    return liveness.judge(points, challenge.actions)
+
+
+async def _analysed(faces: FaceEngine, photo: bytes) -> Analysis:
+    try:
+        return await faces.analyse(photo)
+    except ImageError as error:
+        raise Refusal("image_unreadable") from error
+
+
+def _shown(analysis: Analysis) -> Templates | None:
+    if analysis.landmarks is None:
+        return None
+    return {**analysis.templates, _LANDMARKS: [float(x) for point in analysis.landmarks for x in point]}
+
+
+def _kept(keys: TemplateKeys, person_id: str, challenge: check_ins.AnsweredChallenge) -> dict[int, Templates]:
+    if challenge.data_key is None:
+        return {}
+    data_key = keys.unwrap(person_id, challenge.data_key)
+    by_number: Mapping[int, Sequence[SealedTemplate]] = challenge.frames
+    return {
+        number: open_all(data_key, person_id, sealed, {template.model_id for template in sealed})[0]
+        for number, sealed in by_number.items()
+    }
+
+
+def _same_person(policy: Policy, selfie: Templates, frame: Templates) -> bool:
+    point = policy.point_for(selfie, frame)
+    return point is not None and compare(selfie, frame, point.model_id).value >= point.threshold
