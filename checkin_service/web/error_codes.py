@@ -133,3 +133,4 @@ class FaultCode(StrEnum):
     BLURRED = "blurred"
     TURNED_AWAY = "turned_away"
     CUT_OFF = "cut_off"
+    COVERED = "covered"
