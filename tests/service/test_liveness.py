@@ -9,6 +9,7 @@ import pytest
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.head_turns import HeadTurns
 from face.liveness import Action, judge_turns
+from tests.service.conftest import UNLIMITED
 from tests.service.fixed_engine import landmarks_at
 from tests.service.stage import Reply, Stage, check_in_fields, photo_of, running_service
 from tests.service.window import task_at_noon
@@ -21,7 +22,7 @@ async def watchful(database_url: str, stores: EmbeddedStores, tmp_path: Path) ->
     """A service that asks for turns of the head."""
     assert stores.redis_url is not None
     async with running_service(
-        database_url, stores.redis_url, tmp_path, None, CHECKIN_LIVENESS="on"
+        database_url, stores.redis_url, tmp_path, None, CHECKIN_LIVENESS="on", **UNLIMITED
     ) as running:
         yield running
 
