@@ -14,7 +14,7 @@ from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL, compare, operating
 from tests.service.fixed_engine import MODELS, FixedEngine, vectors_of
 from tests.service.rows import accepted_rows, store
 from tests.service.stage import Reply, Stage, photo_of, running_service
-from tests.service.window import NOON, task_at_noon
+from tests.service.window import NOON, PROVISIONAL_CLOSES_AT, PROVISIONAL_OPENS_AT, task_at_noon
 
 DLIB_ALONE = (DLIB_RESNET_MODEL, FINGERPRINT)
 
@@ -159,6 +159,16 @@ async def test_a_refused_check_in_completes_nothing(older_stage: Stage) -> None:
     before = await templates(older_stage)
     async with upgraded(older_stage) as stage:
         assert (await stage.check_in("p-1", "T1", selfie=photo_of("p-2"))).reasons == ["non_match"]
+        assert await templates(stage) == before
+
+
+async def test_a_held_check_in_completes_nothing(older_stage: Stage) -> None:
+    await older_stage.set_clock(PROVISIONAL_OPENS_AT)
+    await older_stage.ready_task("T1", approved_at=PROVISIONAL_OPENS_AT.isoformat())
+    await older_stage.set_clock(PROVISIONAL_CLOSES_AT)
+    before = await templates(older_stage)
+    async with upgraded(older_stage) as stage:
+        assert (await stage.check_in("p-1", "T1")).body["outcome"] == "review"
         assert await templates(stage) == before
 
 

@@ -140,8 +140,7 @@ _INSERT_ATTEMPT = f"""
     kept AS (
         INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
         SELECT check_in_id, task_id, person_id, received_at, outcome, t.model_id, t.sealed
-        FROM judged CROSS JOIN unnest(${_AFTER + 2}::text[], ${_AFTER + 3}::bytea[]) AS t (model_id, sealed)
-        WHERE outcome IN ('accepted', 'review'))
+        FROM judged CROSS JOIN unnest(${_AFTER + 2}::text[], ${_AFTER + 3}::bytea[]) AS t (model_id, sealed))
     INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
     SELECT p.reference_id, 0, t.model_id, t.sealed, a.check_in_id
     FROM accepted a JOIN person p USING (person_id)
