@@ -62,7 +62,7 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
 def analysis_from_json(record: Mapping[str, Any]) -> Analysis:
     """The analysis that was written. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for another shape.
 
-    >>> box, good = FaceBox(1, 2, 90, 90), Quality(40, 120, 0.3, 0.0, 0.0)
+    >>> box, good = FaceBox(1, 2, 90, 90), Quality(40, 120, 35, 0.0, 0.3, 0.0, 0.0, 0.9, 0.8, 0.9)
     >>> seen = Analysis(640, 480, 0, (box,), good, {"m": (0.5, 0.1)}, 0.9, ((1, 2),) * 5)
     >>> analysis_from_json(analysis_to_json(seen)) == seen
     True

@@ -27,7 +27,18 @@ NO_FACE = b"no face"
 SLOW = b"slow"
 SELF = b"self"
 
-_GOOD = Quality(eye_distance_px=90, luminance=120, sharpness=0.4, turned=0.0, outside_share=0.0)
+_GOOD = Quality(
+    eye_distance_px=90,
+    luminance=120,
+    contrast=35,
+    burnt_share=0.0,
+    sharpness=0.4,
+    yaw_deg=0.0,
+    outside_share=0.0,
+    confidence=0.94,
+    eye_contrast=0.8,
+    mouth_contrast=0.9,
+)
 
 
 class FixedEngine:

@@ -29,6 +29,7 @@ MODELS = (SFACE_MODEL, DLIB_RESNET_MODEL, FINGERPRINT)
 GOOD = Quality(
     eye_distance_px=80,
     luminance=120,
+    contrast=35,
     burnt_share=0.0,
     sharpness=0.4,
     yaw_deg=0.0,
