@@ -29,7 +29,11 @@ async def test_each_picture_is_judged_by_its_label_and_none_costs_an_accepted_ch
             checked_in[name] = said(await stage.check_in(person_id, task_id, selfie=picture))
             # whatever the picture did, the right one still counts
             right = await stage.check_in(person_id, task_id, selfie=portrait)
-            assert (await stage.status(task_id))["state"] == "completed", (name, checked_in[name], said(right))
+            assert (await stage.status(task_id))["state"] == "completed", (
+                name,
+                checked_in[name],
+                said(right),
+            )
     assert enrolled == (
         dict.fromkeys(UPRIGHT, "201") | dict.fromkeys(TOO_SMALL, "422 poor_quality too_small") | REFUSALS
     )
