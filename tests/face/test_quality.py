@@ -234,6 +234,14 @@ def test_the_share_outside_follows_a_cut(share: float, portrait: Portrait, engin
     assert quality.outside_share == pytest.approx(share, abs=0.05)
 
 
+def test_the_confidence_is_low_where_a_face_is_hidden_and_not_where_it_is_small(engine: PhotoEngine) -> None:
+    hidden = copy("hand over a side", 0.6, portraits.hopper, engine).quality
+    small = copy("reduced", 24, portraits.hopper, engine).quality
+    assert hidden is not None
+    assert small is not None
+    assert hidden.confidence < QualityThresholds().least_confidence < 0.9 < small.confidence
+
+
 def face_at(left: float, top: float, landmarks: np.ndarray = FRONTAL) -> Face:
     return Face(left, top, 100, 120, 0.9, landmarks + np.array([left, top]))
 
