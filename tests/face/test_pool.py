@@ -277,7 +277,7 @@ def is_running(pid: int) -> bool:
 def test_the_standard_executor_loses_the_neighbours() -> None:
     """The negative control: the same crash in ``concurrent.futures``."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        neighbour = pool.submit(time.sleep, 10)
+        neighbour = pool.submit(time.sleep, 120)  # longer than any start of a process
         pool.submit(os.getpid).result()
         pool.submit(os._exit, 11)
         with pytest.raises(BrokenProcessPool):
