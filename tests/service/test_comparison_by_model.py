@@ -11,6 +11,7 @@ import pytest
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL, compare, operating_points
+from tests.service.conftest import UNLIMITED
 from tests.service.fixed_engine import MODELS, FixedEngine, vectors_of
 from tests.service.rows import accepted_rows, store
 from tests.service.stage import Reply, Stage, photo_of, running_service
@@ -31,7 +32,9 @@ async def _service(
     database_url: str, stores: EmbeddedStores, data_dir: Path, models: Sequence[str], **settings: str
 ) -> AsyncIterator[Stage]:
     engine = FixedEngine(models)
-    async with running_service(database_url, stores.redis_url or "", data_dir, engine, **settings) as stage:
+    async with running_service(
+        database_url, stores.redis_url or "", data_dir, engine, **UNLIMITED, **settings
+    ) as stage:
         yield stage
 
 

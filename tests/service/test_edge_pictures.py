@@ -4,6 +4,7 @@ from pathlib import Path
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from tests.face.test_edge_pictures import REFUSED, TOO_SMALL, UPRIGHT
+from tests.service.conftest import UNLIMITED
 from tests.service.stage import Reply, running_service
 
 REFUSING_STATUS = {"unsupported_media_type": 415, "image_unreadable": 422}
@@ -17,7 +18,7 @@ async def test_each_picture_is_judged_by_its_label_and_none_costs_an_accepted_ch
     pictures = {name: (folder / name).read_bytes() for name in (*UPRIGHT, *TOO_SMALL, *REFUSED)}
     people = shared / "data" / "portraits" / "fr_barack_obama"
     reference, portrait = ((people / name).read_bytes() for name in ("2.jpg", "4.jpg"))
-    async with running_service(database_url, stores.redis_url or "", tmp_path, "real") as stage:
+    async with running_service(database_url, stores.redis_url or "", tmp_path, "real", **UNLIMITED) as stage:
         enrolled = {name: said(await stage.enrol("p-edge", picture)) for name, picture in pictures.items()}
         checked_in = {}
         for name, picture in pictures.items():
