@@ -26,10 +26,9 @@ from face.evaluation.fault import EvaluationFault
 from face.evaluation.files import write_json, write_scores
 from face.evaluation.held_out import DEFAULT_SPLITS, LEAST_SPLITS
 from face.evaluation.labels import read_labels
+from face.evaluation.progress import show_progress
 from face.evaluation.report import to_text
 from face.manifest import WeightsError
-
-_SHOWN_EVERY = 50
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         places = ModelPlaces(options.cache, options.models)
         engine = named_engine(options.engine)
-        evaluation = evaluate(options.engine, engine, places, _plan(options), _show_progress)
+        evaluation = evaluate(options.engine, engine, places, _plan(options), show_progress)
         sys.stdout.write(to_text(evaluation) + "\n")
         _write_files(evaluation, options)
     except (EvaluationFault, WeightsError, OSError) as fault:
@@ -86,11 +85,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     elsewhere = other is not None and other.resolve() != folder.resolve()
     others = read_labels(other) if elsewhere else None
     return Plan(read_labels(folder), others, options.threshold_group, options.splits)
-
-
-def _show_progress(done: int, of: int) -> None:
-    if done % _SHOWN_EVERY == 0 or done == of:
-        sys.stderr.write(f"{done} of {of} photographs described\n")
 
 
 def _write_files(evaluation: Evaluation, options: argparse.Namespace) -> None:

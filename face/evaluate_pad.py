@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import exp, lgamma, log
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from PIL import Image
 from face.analysis import Analysis
 from face.engine import build_engine
 from face.evaluation.copies import Look, held_up, on_paper, on_screen
+from face.evaluation.exact import clopper_pearson
 from face.evaluation.fault import EvaluationFault
 from face.evaluation.heads import ATTACKS, HONEST, Burst, Scene
 from face.evaluation.labels import read_labels
@@ -77,33 +77,6 @@ class ErrorRate:
         low, high = clopper_pearson(self.errors, self.n)
         value = self.errors / self.n if self.n else None
         return {"errors": self.errors, "n": self.n, "value": value, "low": low, "high": high}
-
-
-def clopper_pearson(errors: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a share: 0-1 when nothing was tried.
-
-    >>> [round(bound, 4) for bound in clopper_pearson(3, 14)]
-    [0.0466, 0.508]
-    """
-    tail = (1 - confidence) / 2
-    low = 0.0 if errors == 0 else _solved(lambda p: 1 - _at_most(errors - 1, n, p) < tail)
-    high = 1.0 if errors == n else _solved(lambda p: _at_most(errors, n, p) > tail)
-    return low, high
-
-
-def _at_most(errors: int, n: int, p: float) -> float:
-    """The probability of so many errors or fewer."""
-    ways = (lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) for k in range(errors + 1))
-    return sum(exp(way + k * log(p) + (n - k) * log(1 - p)) for k, way in enumerate(ways))
-
-
-def _solved(is_below: Callable[[float], bool]) -> float:
-    """Where, between 0 and 1, ``is_below`` turns false."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)
-    return (low + high) / 2
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -66,6 +66,12 @@ def describe_all(
     return described
 
 
+def person_numbers(photos: Sequence[Photo]) -> Numbers:
+    """The number of each photograph's person, from 0 on in the order in which persons first appear."""
+    numbers = {person: number for number, person in enumerate(dict.fromkeys(p.person for p in photos))}
+    return np.array([numbers[photo.person] for photo in photos])
+
+
 def compared(
     name: str, photos: Sequence[Photo], templates: Sequence[Templates | None], score_all: ScoreAll
 ) -> Group:
@@ -74,12 +80,11 @@ def compared(
     scores = np.full((len(photos), len(photos)), NOT_FOUND)
     if found.any():
         scores[np.ix_(found, found)] = score_all([t for t in templates if t is not None])
-    numbers = {person: number for number, person in enumerate(dict.fromkeys(p.person for p in photos))}
-    person = np.array([numbers[photo.person] for photo in photos])
+    person = person_numbers(photos)
     one, other = np.triu_indices(len(photos), k=1)
     first, second = np.minimum(person[one], person[other]), np.maximum(person[one], person[other])
     mated, nonmated = (
         Pairs(first[kind], second[kind], scores[one, other][kind])
         for kind in (first == second, first != second)
     )
-    return Group(name, tuple(photos), found, scores, len(numbers), mated, nonmated)
+    return Group(name, tuple(photos), found, scores, len({*person.tolist()}), mated, nonmated)

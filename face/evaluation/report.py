@@ -69,16 +69,17 @@ def _heading(result: GroupResult) -> str:
 def _held_out_table(result: GroupResult) -> str:
     rows: list[Row] = [("FMR wanted", "threshold", "TAR", "FMR observed")]
     rows += [_cell_row(wanted, cell, result) for wanted, cell in result.cells.items()]
-    return f"Thresholds fixed on other persons: {result.fixed_on}.\n\n{_aligned(rows)}"
+    return f"Thresholds fixed on other persons: {result.fixed_on}.\n\n{aligned(rows)}"
 
 
 def _cell_row(wanted: str, cell: HeldOut | None, result: GroupResult) -> Row:
     if cell is None:
         return (wanted, "", f"not estimable, n = {result.fewest_nonmated}", "")
-    return (wanted, f"{cell.threshold:.4g}", _shown(cell.tar), _shown(cell.fmr))
+    return (wanted, f"{cell.threshold:.4g}", shown(cell.tar), shown(cell.fmr))
 
 
-def _shown(rate: Rate | Spread) -> str:
+def shown(rate: Rate | Spread) -> str:
+    """Share, interval, and what was counted."""
     if isinstance(rate, Rate) and not rate.pairs:
         return "no pair"
     counted = f", {rate.errors} of {rate.pairs}" if isinstance(rate, Rate) else ""
@@ -100,8 +101,8 @@ def _fixed_table(evaluation: Evaluation, result: GroupResult) -> str:
     rows = [("threshold", "score", "FMR", "FNMR")]
     for name, threshold in _named_thresholds(evaluation, result):
         rates = result.rates
-        rows.append((name, f"{threshold:.4g}", _shown(rates.fmr(threshold)), _shown(rates.fnmr(threshold))))
-    return f"All persons of the group, 95 % intervals by person.\n\n{_aligned(rows)}"
+        rows.append((name, f"{threshold:.4g}", shown(rates.fmr(threshold)), shown(rates.fnmr(threshold))))
+    return f"All persons of the group, 95 % intervals by person.\n\n{aligned(rows)}"
 
 
 def _named_thresholds(evaluation: Evaluation, result: GroupResult) -> Iterator[tuple[str, float]]:
@@ -112,7 +113,8 @@ def _named_thresholds(evaluation: Evaluation, result: GroupResult) -> Iterator[t
             yield f"{wanted} fixed on these very persons", threshold
 
 
-def _aligned(rows: Iterable[Row]) -> str:
+def aligned(rows: Iterable[Row]) -> str:
+    """A table in Markdown; the first row is its header."""
     header, *body = rows
     widths = [max(len(row[place]) for row in (header, *body)) for place in range(len(header))]
     rule = tuple("-" * width for width in widths)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from face.engine import PhotoEngine, build_engine
-from face.evaluate_pad import clopper_pearson, main, passive_report
+from face.evaluate_pad import main, passive_report
+from face.evaluation.exact import clopper_pearson
 from face.image import decode
 from face.manifest import MINIFASNET_V1SE, MINIFASNET_V2, verified_path
 from face.network import Network
