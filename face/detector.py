@@ -72,10 +72,11 @@ class Look:
 
 
 class Detector:
-    """The looks that find a face, in a picture of any size."""
+    """The looks that find a face, in a picture of any size; ``close`` need only see large ones."""
 
-    def __init__(self, yunet: YuNet) -> None:
+    def __init__(self, yunet: YuNet, close: YuNet) -> None:
         self._yunet = yunet
+        self._close = close
 
     def find(self, pixels: Pixels) -> Look:
         """The surest of a few near looks, or else of finer ones; it may show no face at all."""
@@ -110,7 +111,7 @@ class Detector:
         both, 0 where a look does not see it. That is how clearly it is a face, whatever its size in the picture."""
         window, corner, scale = _window(pixels, face)
         sides = window, window.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        plain, mirrored = (_largest(self._yunet.find(np.asarray(side))) for side in sides)
+        plain, mirrored = (_largest(self._close.find(np.asarray(side))) for side in sides)
         seen = [look for look in (plain, mirrored and _mirrored(mirrored)) if look]
         if not seen:
             return replace(face, confidence=0.0)

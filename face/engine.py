@@ -13,13 +13,13 @@ from face.faces import Face, comparable_faces
 from face.image import decode
 from face.manifest import DLIB_FIVE_LANDMARKS, MINIFASNET_V1SE, MINIFASNET_V2, verified_path
 from face.memory import keep_freed_memory
-from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_NETWORK, Recipe, ready_network
+from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_LARGE_NETWORK, YUNET_NETWORK, Recipe, ready_network
 from face.network import Network
 from face.pad import MiniFasNet
 from face.picture import Pixels
 from face.quality import measure
 from face.sface import SFaceEncoder, align
-from face.yunet import YuNet
+from face.yunet import STRIDES, YuNet
 
 EncoderName = Literal["sface", "dlib"]
 
@@ -111,7 +111,7 @@ def build_engine(
         "dlib": lambda: parts.dlib(recognises_copies),
     }
     engine = PhotoEngine(
-        Detector(YuNet(parts.network(YUNET_NETWORK))),
+        parts.detector(),
         [build[name]() for name in encoders],
         parts.passive_pad() if passive_pad else None,
     )
@@ -128,6 +128,10 @@ class _Parts:
 
     def network(self, recipe: Recipe) -> Network:
         return Network(ready_network(recipe, self._cache_dir, self._models_dir))
+
+    def detector(self) -> Detector:
+        close = YuNet(self.network(YUNET_LARGE_NETWORK), STRIDES[-1:])
+        return Detector(YuNet(self.network(YUNET_NETWORK)), close)
 
     def sface(self) -> SFaceEncoder:
         return SFaceEncoder(self.network(SFACE_NETWORK))

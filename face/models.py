@@ -36,8 +36,9 @@ class Recipe:
         return f"{self.name}-{self.weights.sha256[:8]}-{self.version}.onnx"
 
 
-YUNET_NETWORK = Recipe("yunet", YUNET, "face.conversion.opencv_zoo:yunet")
-SFACE_NETWORK = Recipe("sface", SFACE, "face.conversion.opencv_zoo:sface")
+YUNET_NETWORK = Recipe("yunet", YUNET, "face.conversion.opencv_zoo:yunet", version=2)
+YUNET_LARGE_NETWORK = Recipe("yunet-large", YUNET, "face.conversion.opencv_zoo:yunet_for_large_faces")
+SFACE_NETWORK = Recipe("sface", SFACE, "face.conversion.opencv_zoo:sface", version=2)
 DLIB_NETWORK = Recipe("dlib-resnet", DLIB_RESNET, "face.conversion.dlib_resnet:dlib_resnet")
 
 

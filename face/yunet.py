@@ -4,6 +4,8 @@ Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector, 2023; weights and d
 ``FaceDetectorYN``.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +13,7 @@ from face.faces import Face
 from face.network import Network
 from face.picture import Pixels
 
-_STRIDES = (8, 16, 32)
+STRIDES = (8, 16, 32)
 _LEAST_CONFIDENCE = 0.5
 _MOST_OVERLAP = 0.3
 # A crowd has this many; more are noise.
@@ -21,43 +23,55 @@ Floats = npt.NDArray[np.float32]
 
 
 class YuNet:
-    """The detector on its network (``face.models.YUNET_NETWORK``)."""
+    """The detector on its network: ``face.models.YUNET_NETWORK``, or with the coarsest of the strides alone
+    ``YUNET_LARGE_NETWORK``."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, strides: tuple[int, ...] = STRIDES) -> None:
         self._network = network
+        self._strides = strides
 
     def find(self, pixels: Pixels) -> tuple[Face, ...]:
         """Every face of 10 to 300 pixels, the most certain first. Time grows with the pixels."""
         padded = _padded(pixels)
-        outputs = self._network.run(padded[np.newaxis])
-        levels = len(_STRIDES)
-        kinds = [outputs[start : start + levels] for start in range(0, len(outputs), levels)]
-        columns = padded.shape[1]
-        found = [
-            _candidates(stride, columns // stride, *level)
-            for stride, *level in zip(_STRIDES, *kinds, strict=True)
-        ]
-        return _separate(np.concatenate(found))
+        (cells,) = self._network.run(padded[np.newaxis])
+        return _separate(_candidates(cells, _places(*padded.shape[:2], self._strides)))
 
 
 def _padded(pixels: Pixels) -> Pixels:
     """With black at the right and the bottom, to whole steps of the coarsest stride."""
     height, width = pixels.shape[:2]
-    step = _STRIDES[-1]
-    return np.pad(pixels, ((0, -height % step), (0, -width % step), (0, 0)))
+    step = STRIDES[-1]
+    padded = np.zeros((height + -height % step, width + -width % step, 3), np.uint8)
+    padded[:height, :width] = pixels
+    return padded
 
 
-def _candidates(
-    stride: int, columns: int, classes: Floats, objects: Floats, boxes: Floats, points: Floats
-) -> Floats:
+@lru_cache(maxsize=16)
+def _places(height: int, width: int, strides: tuple[int, ...]) -> Floats:
+    """Column, row and stride of every cell."""
+    grids = [
+        (column, row, stride)
+        for stride in strides
+        for row in range(height // stride)
+        for column in range(width // stride)
+    ]
+    return np.array(grids, np.float32)
+
+
+def _candidates(cells: Floats, places: Floats) -> Floats:
     """Rows of confidence, left, top, width, height, and five landmarks: one for each cell that saw a face."""
-    confidence = np.sqrt(np.clip(classes[0, :, 0], 0, 1) * np.clip(objects[0, :, 0], 0, 1))
-    (cells,) = np.nonzero(confidence >= _LEAST_CONFIDENCE)
-    corner = np.stack([cells % columns, cells // columns], axis=1)
-    middle = (corner + boxes[0, cells, :2]) * stride
-    size = np.exp(boxes[0, cells, 2:]) * stride
-    landmarks = (np.tile(corner, 5) + points[0, cells]) * stride
-    return np.hstack([confidence[cells, None], middle - size / 2, size, landmarks]).astype(np.float32)
+    confidence = _confidence(cells)
+    seen = np.flatnonzero(confidence >= _LEAST_CONFIDENCE)
+    found, corner, stride = cells[seen], places[seen, :2], places[seen, 2:]
+    middle = (corner + found[:, 2:4]) * stride
+    size = np.exp(found[:, 4:6]) * stride
+    landmarks = (np.tile(corner, 5) + found[:, 6:]) * stride
+    return np.hstack([confidence[seen, None], middle - size / 2, size, landmarks])
+
+
+def _confidence(cells: Floats) -> Floats:
+    """The root of both probabilities' product, from their logits."""
+    return np.asarray(np.exp(-np.logaddexp(0, -cells[:, :2]).sum(axis=1) / 2))
 
 
 def _separate(candidates: Floats) -> tuple[Face, ...]:

@@ -3,7 +3,7 @@
 Both then take upright RGB pixels as they are: N x height x width x 3, uint8.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+Makers = Mapping[str, onnx.NodeProto]
+"""By the name of what a node gives."""
 
 _OPSET = 21
 _IR_VERSION = 10
 _PIXELS = "pixels"
+_CELL_NUMBERS = 16
 
 
 def sface(weights: bytes) -> onnx.ModelProto:
@@ -25,17 +28,65 @@ def sface(weights: bytes) -> onnx.ModelProto:
 
 
 def yunet(weights: bytes) -> onnx.ModelProto:
-    """``pixels`` 1 x H x W x 3, H and W multiples of 32, to twelve outputs: class and object scores, boxes and
-    landmarks, each for the strides 8, 16 and 32. Raises ``ValueError`` for bytes that are no network."""
+    """``pixels`` 1 x H x W x 3, H and W multiples of 32, to ``cells`` with 16 numbers for each place of the strides 8,
+    16 and 32: logits of class and object, box, landmarks. Raises ``ValueError`` for bytes that are no network."""
+    return _yunet(weights, (8, 16, 32))
+
+
+def yunet_for_large_faces(weights: bytes) -> onnx.ModelProto:
+    """The same for the stride 32 alone, a quarter cheaper: it sees faces that are about four cells wide."""
+    return _yunet(weights, (32,))
+
+
+def _yunet(weights: bytes, strides: Sequence[int]) -> onnx.ModelProto:
     graph, arrays = _in_floats(weights)
+    makers = {node.output[0]: node for node in graph.node}
     first = next(node for node in graph.node if node.op_type == "Conv")
     arrays[first.input[1]] = arrays[first.input[1]][:, ::-1]  # its colours were blue, green, red
-    outputs = [
-        (f"{kind}_{stride}", (1, None, values))
-        for kind, values in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
-        for stride in (8, 16, 32)
+    arrays["as_rows"] = np.array([-1, _CELL_NUMBERS])
+    heads = [node for stride in strides for node in _head(stride, makers, arrays)]
+    rows = [f"rows_{stride}" for stride in strides]
+    joined = helper.make_node("Concat", rows, ["cells"], axis=0)
+    nodes = _needed([*graph.node, *heads, joined], "cells")
+    return _taking_pixels("input", (1, "H", "W", 3), nodes, arrays, [("cells", (None, _CELL_NUMBERS))])
+
+
+def _head(stride: int, makers: Makers, arrays: Arrays) -> list[onnx.NodeProto]:
+    """Four heads of two convolutions each as one, which takes a quarter of the steps."""
+    seconds = [_convolution(makers[f"{kind}_{stride}"], makers) for kind in ("cls", "obj", "bbox", "kps")]
+    firsts = [makers[second.input[0]] for second in seconds]
+    planes = f"planes_{stride}"
+    return [
+        _side_by_side(firsts, firsts[0].input[0], f"mixed_{stride}", arrays),
+        _side_by_side(seconds, f"mixed_{stride}", planes, arrays, group=_CELL_NUMBERS),
+        helper.make_node("Transpose", [planes], [f"{planes}_last"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", [f"{planes}_last", "as_rows"], [f"rows_{stride}"]),
     ]
-    return _taking_pixels("input", (1, "H", "W", 3), list(graph.node), arrays, outputs)
+
+
+def _convolution(node: onnx.NodeProto, makers: Makers) -> onnx.NodeProto:
+    """The one whose output ``node`` only puts into another form."""
+    return node if node.op_type == "Conv" else _convolution(makers[node.input[0]], makers)
+
+
+def _side_by_side(
+    convolutions: Sequence[onnx.NodeProto], x: str, y: str, arrays: Arrays, group: int = 1
+) -> onnx.NodeProto:
+    for part, number in (("weights", 1), ("shifts", 2)):
+        arrays[f"{y}_{part}"] = np.concatenate([arrays[node.input[number]] for node in convolutions])
+    size = arrays[f"{y}_weights"].shape[-1]
+    return helper.make_node(
+        "Conv", [x, f"{y}_weights", f"{y}_shifts"], [y], group=group, pads=[size // 2] * 4
+    )
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
+    wanted, kept = {output}, list[onnx.NodeProto]()
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.insert(0, node)
+    return kept
 
 
 def _in_floats(weights: bytes) -> tuple[onnx.GraphProto, Arrays]:
@@ -99,8 +150,9 @@ def _taking_pixels(
     outputs: Sequence[tuple[str, Sequence[int | str | None]]],
 ) -> onnx.ModelProto:
     unpack = [
-        helper.make_node("Cast", [_PIXELS], ["levels"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Transpose", ["levels"], [network_input], perm=[0, 3, 1, 2]),
+        # Transposed while they are bytes, a quarter of the size.
+        helper.make_node("Transpose", [_PIXELS], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], [network_input], to=onnx.TensorProto.FLOAT),
     ]
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(

@@ -12,7 +12,7 @@ import pytest
 from face import WorkerFailed, WorkerPool
 from face.engine import build_engine
 from face.manifest import MINIFASNET_V2, SFACE, YUNET, WeightFile, WeightsError, verified_path
-from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_NETWORK, Recipe, ready_network
+from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_LARGE_NETWORK, YUNET_NETWORK, Recipe, ready_network
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,7 +151,9 @@ def test_passive_pad_needs_its_files(networks: Path, models_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", [YUNET_NETWORK, SFACE_NETWORK, DLIB_NETWORK], ids=lambda recipe: recipe.name
+    "recipe",
+    [YUNET_NETWORK, YUNET_LARGE_NETWORK, SFACE_NETWORK, DLIB_NETWORK],
+    ids=lambda recipe: recipe.name,
 )
 def test_networks_are_the_same_bytes_wherever_they_are_made(
     recipe: Recipe, networks: Path, tmp_path: Path

@@ -14,11 +14,11 @@ from face.conversion.opencv_zoo import sface, yunet
 from face.detector import Detector
 from face.faces import Face
 from face.manifest import SFACE, YUNET, verified_path
-from face.models import SFACE_NETWORK, YUNET_NETWORK, ready_network
+from face.models import SFACE_NETWORK, YUNET_LARGE_NETWORK, YUNET_NETWORK, ready_network
 from face.network import Network
 from face.picture import Pixels
 from face.sface import CHIP_PX, SFaceEncoder, align
-from face.yunet import YuNet
+from face.yunet import STRIDES, YuNet
 from tests import portraits
 
 Portrait = Callable[[], bytes]
@@ -100,7 +100,8 @@ def test_nearer_looks_place_the_landmarks_better(networks: Path) -> None:
     face_alone = pixels_of(portraits.hopper(), (512, 600))
     small = np.full((2000, 2000, 3), 128, np.uint8)
     small[700:1300, 700:1212] = face_alone
-    looking = Detector(YuNet(Network(ready_network(YUNET_NETWORK, networks))))
+    close = YuNet(Network(ready_network(YUNET_LARGE_NETWORK, networks)), STRIDES[-1:])
+    looking = Detector(YuNet(Network(ready_network(YUNET_NETWORK, networks))), close)
     true = looking.refined(face_alone, looking.find(face_alone).faces[0]).landmarks + 700
     first = looking.find(small).faces[0]
     errors = [np.abs(face.landmarks - true).max() for face in (first, looking.refined(small, first))]
