@@ -10,7 +10,7 @@ from face.analysis import Analysis, FaceBox
 from face.detector import Detector, Look
 from face.dlib_encoder import DlibEncoder
 from face.faces import Face, comparable_faces
-from face.image import decode
+from face.image import decode, is_scaled
 from face.manifest import DLIB_FIVE_LANDMARKS, MINIFASNET_V1SE, MINIFASNET_V2, verified_path
 from face.memory import keep_freed_memory
 from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_LARGE_NETWORK, YUNET_NETWORK, Recipe, ready_network
@@ -68,8 +68,10 @@ class PhotoEngine:
         look = self._detector.find(near)
         if look.is_sure and comparable_faces(look.faces)[0].width >= _WELL_SHOWN_PX:
             return near, look
+        if not is_scaled(photo, _NEAR_SHORT_SIDE_PX):
+            return near, look
         far = decode(photo, _FAR_SHORT_SIDE_PX)
-        return (far, self._detector.find(far)) if far.size > near.size else (near, look)
+        return far, self._detector.find(far)
 
     def _describe(self, pixels: Pixels, look: Look) -> Analysis:
         if look.turned_deg:

@@ -49,6 +49,12 @@ def decode(data: bytes, short_side_px: int = MOST_SHORT_SIDE_PX, limits: ImageLi
     return np.ascontiguousarray(_upright(picture, header.orientation))
 
 
+def is_scaled(data: bytes, short_side_px: int, limits: ImageLimits = LIMITS) -> bool:
+    """Whether :func:`decode` scales this photograph down. Raises what :func:`check_header` raises."""
+    header = check_header(data, limits)
+    return min(header.width, header.height) >= 2 * short_side_px
+
+
 def _load(data: bytes, header: Header, short_side_px: int) -> Image.Image:
     pixels_only = b"".join(data[start:end] for start, end in header.needed)
     picture = Image.open(BytesIO(pixels_only), formats=(header.format,))

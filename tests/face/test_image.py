@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from face.image import decode
+from face.image import decode, is_scaled
 from face.image_errors import ImageError, ImageUnreadable
 from face.picture import Pixels
 from tests.face import pictures
@@ -148,6 +148,12 @@ def test_no_damage_raises_anything_else(mode: str, data: st.DataObject) -> None:
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     with suppress(ImageError):
         assert decode(bytes(damaged)).ndim == 3
+
+
+@pytest.mark.parametrize(("size", "scaled"), [((959, 1400), False), ((1400, 960), True)])
+def test_what_will_be_scaled_is_told(size: tuple[int, int], scaled: bool) -> None:
+    photo = pictures.jpeg(size)
+    assert is_scaled(photo, 480) == scaled == (decode(photo, 480).size < 3 * size[0] * size[1])
 
 
 def memory_taken(work: Callable[[], object]) -> int:
