@@ -32,9 +32,22 @@ def cut_chip(pixels: Pixels, transform: npt.NDArray[np.float64], size_px: int) -
     # Averaging first keeps fine patterns from turning into coarse ones when much is scaled away.
     factor = max(1, int(1 / scale))
     back = np.linalg.inv(turn)
-    picture = Image.fromarray(pixels).reduce(factor)
+    corners = (np.array([[0, 0], [0, size_px], [size_px, 0], [size_px, size_px]]) - shift) @ back.T
+    first = np.floor(corners.min(axis=0) / factor - 2).astype(int) * factor
+    last = np.ceil(corners.max(axis=0) / factor + 2).astype(int) * factor
+    picture, corner = part(pixels, (*first, *last))
     # Both count pixels at their centres: ours from 0, a reduced picture's and Pillow's from half a pixel.
-    start = (back @ (-shift - 0.5) + 0.5) / factor
+    start = (back @ (-shift - 0.5) + 0.5 - corner) / factor
     data = (*back[0] / factor, start[0], *back[1] / factor, start[1])
-    chip = picture.transform((size_px, size_px), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    size = size_px, size_px
+    chip = picture.reduce(factor).transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     return np.asarray(chip)
+
+
+def part(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """What of ``box`` (left, top, right, bottom, exclusive) lies in the picture, one pixel at least, and its upper left
+    corner there."""
+    height, width = pixels.shape[:2]
+    left, top = min(max(box[0], 0), width - 1), min(max(box[1], 0), height - 1)
+    right, bottom = max(box[2], left + 1), max(box[3], top + 1)
+    return Image.fromarray(pixels[top:bottom, left:right]), (left, top)

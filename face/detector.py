@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from face.align import part
 from face.faces import SURE, Face, Landmarks
 from face.picture import Pixels
 from face.yunet import YuNet
@@ -144,7 +145,8 @@ def _window(pixels: Pixels, face: Face) -> tuple[Image.Image, Landmarks, float]:
     side = max(1, round(_WINDOW_PER_FACE * max(face.width, face.height)))
     left = round(face.left + (face.width - side) / 2)
     top = round(face.top + (face.height - side) / 2)
-    cut = Image.fromarray(pixels).crop((left, top, left + side, top + side))
+    shown, (x, y) = part(pixels, (left, top, left + side, top + side))
+    cut = shown.crop((left - x, top - y, left + side - x, top + side - y))
     window = cut.resize((_WINDOW_PX, _WINDOW_PX), Image.Resampling.BILINEAR, reducing_gap=1.0)
     return window, np.array([left, top]), _WINDOW_PX / side
 

@@ -88,6 +88,26 @@ def test_a_chip_that_is_scaled_down_keeps_its_place(scale: float) -> None:
     assert np.abs(cut_chip(pixels, shrunk, 60) - expected)[2:-2, 2:-2].max() <= 3
 
 
+@pytest.mark.parametrize("scale", [0.9, 0.34, 0.12])
+def test_a_chip_does_not_depend_on_what_lies_far_from_it(scale: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), dtype=np.uint8)
+    middle = np.array([[scale, -0.1 * scale, 30 - 540 * scale], [0.1 * scale, scale, 30 - 660 * scale]])
+    far = np.hypot(*(np.mgrid[0:1200, 0:1200] - 600)) > 50 / scale + 20
+    assert np.array_equal(
+        cut_chip(pixels, middle, 60), cut_chip(np.where(far[..., None], 0, pixels), middle, 60)
+    )
+    assert cut_chip(pixels, middle, 60).min(axis=2).mean() > 10
+
+
+@pytest.mark.parametrize("shift", [(-5000, 0), (0, 5000), (30, 30)])
+def test_a_chip_beyond_the_edge_is_black(shift: tuple[int, int]) -> None:
+    white = np.full((200, 100, 3), 255, np.uint8)
+    chip = cut_chip(white, np.column_stack([0.3 * np.eye(2), shift]), 60)
+    assert chip.shape == (60, 60, 3)
+    assert chip[31:59, 31:58].all() == (shift == (30, 30))
+    assert not chip[:28, :28].any()
+
+
 def test_a_similarity_is_found_again() -> None:
     source = np.array([[0, 0], [4, 0], [2, 3], [1, 5], [3, 5]], float)
     turn = 1.7 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
