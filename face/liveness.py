@@ -37,6 +37,8 @@ def _head(form: Array) -> Array:
 # which would read the same landmarks as a turn a third smaller.
 _TYPICAL = np.array([0, 0.51, 0.37, 0.42, 0.98, 0])
 _HEAD = _head(_TYPICAL)
+_MODEL = _HEAD - _HEAD.mean(axis=0)
+_MODEL_INVERSE = np.linalg.pinv(_MODEL)
 # What one unit more of each figure adds to the head, about its middle.
 _PARTS = np.stack([_head(unit) - _head(0 * unit) for unit in np.eye(len(_TYPICAL))])
 _PARTS -= _PARTS.mean(axis=1, keepdims=True)
@@ -263,32 +265,32 @@ def _homography(here: Array, there: Array) -> Array:
 
 
 def _yaws_deg(points: Array) -> Array:
-    rotations, _ = _pose(_HEAD, points)
-    forward = np.cross(rotations[:, 0], rotations[:, 1])
+    forward = _pose(points)[0][:, 2]
     return np.degrees(np.arctan2(-forward[:, 0], forward[:, 2]))
 
 
-def _pose(head: Array, points: Array) -> tuple[Array, Array]:
-    """For each frame the first two rows of the rotation and the scale that bring ``head`` nearest to its landmarks:
-    n x 2 x 3 and n."""
-    model, seen = head - head.mean(axis=0), points - points.mean(axis=1, keepdims=True)
-    affine = (np.linalg.pinv(model) @ seen).transpose(0, 2, 1)
+def _pose(points: Array) -> tuple[Array, Array]:
+    """For each frame the rotation and the scale that bring the typical head nearest to its landmarks: n x 3 x 3 and
+    n."""
+    seen = points - points.mean(axis=1, keepdims=True)
+    affine = (_MODEL_INVERSE @ seen).transpose(0, 2, 1)
     left, stretch, right = np.linalg.svd(affine, full_matrices=False)
-    rotations, scales = left @ right, stretch.mean(axis=1)
+    flat, scales = left @ right, stretch.mean(axis=1)
+    forward = np.cross(flat[:, 0], flat[:, 1])
     for _ in range(_POSE_STEPS):
-        depth = scales[:, None] * (np.cross(rotations[:, 0], rotations[:, 1]) @ model.T)
-        rotations, scales = _turned(model, np.concatenate([seen, depth[..., None]], axis=2))
+        depth = scales[:, None] * (forward @ _MODEL.T)
+        rotations, scales = _turned(np.concatenate([seen, depth[..., None]], axis=2))
+        forward = rotations[:, 2]
     return rotations, scales
 
 
-def _turned(model: Array, seen: Array) -> tuple[Array, Array]:
-    """The rotation (its first two rows) and scale from ``model`` to each of ``seen``, n x 5 x 3 (Umeyama, IEEE TPAMI
-    13(4), 1991)."""
-    left, stretch, right = np.linalg.svd(seen.transpose(0, 2, 1) @ model)
+def _turned(seen: Array) -> tuple[Array, Array]:
+    """The rotation and scale from the typical head to each of ``seen``, n x 5 x 3 (Umeyama, IEEE TPAMI 13(4), 1991)."""
+    left, stretch, right = np.linalg.svd(seen.transpose(0, 2, 1) @ _MODEL)
     proper = np.linalg.det(left @ right)
     left[:, :, 2] *= proper[:, None]
     stretch[:, 2] *= proper
-    return (left @ right)[:, :2], stretch.sum(axis=1) / (model**2).sum()
+    return left @ right, stretch.sum(axis=1) / (_MODEL**2).sum()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -305,7 +307,8 @@ class _Views:
 
 
 def _fitted(seen: Array) -> _Views:
-    views = _Views(_TYPICAL, *_pose(_HEAD, seen))
+    rotations, scales = _pose(seen)
+    views = _Views(_TYPICAL, rotations[:, :2], scales)
     for _ in range(_MOST_STEPS):
         before, views = views.form, _better(views, seen)
         if np.abs(views.form - before).max() < _LEAST_STEP:
