@@ -22,10 +22,10 @@ from checkin_service.adapters.embedded import (
     embedded_stores,
     reachable_data_dir,
 )
+from checkin_service.adapters.key_file import KeyFileError
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
 from checkin_service.adapters.postgres.migrate import migrate
-from checkin_service.adapters.template_keys import KeyFileError
 from checkin_service.adapters.token_keys import (
     DEVELOPMENT_ISSUER,
     KeySetError,

@@ -1,4 +1,4 @@
-"""Encryption of templates: one data key a person, wrapped by a key-encryption key with an id (AES-256-GCM).
+"""Encryption of templates and evidence under data keys, each wrapped by a key-encryption key with an id (AES-256-GCM).
 
 The associated data binds a ciphertext to its person and model, so that a row copied to another person or relabelled
 as another model's does not decrypt. Erasing the wrapped data key makes every template of the person unreadable.
@@ -8,25 +8,23 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from checkin_service.adapters.key_file import KeyFileError, create_key_file
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
-class KeyFileError(RuntimeError):
-    """The key file can't be used; the message says which and what to do."""
-
-
 class SealBroken(RuntimeError):
-    """A ciphertext does not belong to this person and model, or was altered."""
+    """A ciphertext does not belong to what it is opened for, or was altered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +41,42 @@ class TemplateKeys:
     wrapping: Mapping[str, bytes]
     pseudonym_key: bytes
 
-    def new_data_key(self, person_id: str) -> tuple[bytes, WrappedKey]:
-        """A fresh data key, plain (32 bytes) and wrapped."""
+    def new_data_key(self, owner: str) -> tuple[bytes, WrappedKey]:
+        """A fresh data key, plain (32 bytes) and wrapped. `owner`: a person_id, or a name that can't be one."""
         plain = AESGCM.generate_key(KEY_BYTES * 8)
-        return plain, WrappedKey(
-            self.current, _seal(self.wrapping[self.current], plain, _key_binding(person_id))
-        )
+        return plain, WrappedKey(self.current, seal(self.wrapping[self.current], plain, "data-key", owner))
 
-    def unwrap(self, person_id: str, key: WrappedKey) -> bytes:
-        """The plain data key. Raises `SealBroken` when it is not this person's."""
-        return _open(self.wrapping[key.wrapping_key_id], key.wrapped, _key_binding(person_id))
+    def unwrap(self, owner: str, key: WrappedKey) -> bytes:
+        """The plain data key. Raises `SealBroken` when it is not this owner's."""
+        return unseal(self.wrapping[key.wrapping_key_id], key.wrapped, "data-key", owner)
 
     def pseudonym(self, person_id: str) -> bytes:
         """32 bytes that stand for the person in the processing record once nothing else does."""
         return hmac.digest(self.pseudonym_key, person_id.encode(), hashlib.sha256)
 
 
+def seal(key: bytes, plain: bytes, *binding: str) -> bytes:
+    """Nonce and ciphertext that opens under the same key and for the same binding only."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, json.dumps(binding).encode())
+
+
+def unseal(key: bytes, sealed: bytes, *binding: str) -> bytes:
+    """The plain bytes. Raises `SealBroken` for another key or binding, or an altered ciphertext."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], json.dumps(binding).encode())
+    except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
+        raise SealBroken("a ciphertext does not belong to what it is opened for, or was altered") from error
+
+
 def seal_template(data_key: bytes, person_id: str, model_id: str, vector: bytes) -> bytes:
     """Nonce and ciphertext of a vector."""
-    return _seal(data_key, vector, _template_binding(person_id, model_id))
+    return seal(data_key, vector, "template", person_id, model_id)
 
 
 def open_template(data_key: bytes, person_id: str, model_id: str, sealed: bytes) -> bytes:
     """The vector's bytes. Raises `SealBroken` for another person's, another model's or an altered ciphertext."""
-    return _open(data_key, sealed, _template_binding(person_id, model_id))
+    return unseal(data_key, sealed, "template", person_id, model_id)
 
 
 def load_template_keys(path: Path, *, may_create: bool) -> TemplateKeys:
@@ -74,8 +84,8 @@ def load_template_keys(path: Path, *, may_create: bool) -> TemplateKeys:
 
     With `may_create` an absent file is made, readable by its owner only.
     """
-    if may_create and not path.exists():
-        _create(path)
+    if may_create:
+        create_key_file(path, _fresh_keys)
     try:
         content = json.loads(path.read_text("utf-8"))
         keys = {name: _decode(text) for name, text in content["keys"].items()}
@@ -89,20 +99,9 @@ def load_template_keys(path: Path, *, may_create: bool) -> TemplateKeys:
     return loaded
 
 
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _fresh_keys() -> dict[str, Any]:
     key_id = f"key-{secrets.token_hex(4)}"
-    content = {"current": key_id, "keys": {key_id: _fresh()}, "pseudonym_key": _fresh()}
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file, indent=1)
-    try:
-        # never over a file that another process made meanwhile
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    return {"current": key_id, "keys": {key_id: _fresh()}, "pseudonym_key": _fresh()}
 
 
 def _fresh() -> str:
@@ -114,23 +113,3 @@ def _decode(text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise ValueError(f"a key has {len(key)} bytes instead of {KEY_BYTES}")
     return key
-
-
-def _seal(key: bytes, plain: bytes, binding: bytes) -> bytes:
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, binding)
-
-
-def _open(key: bytes, sealed: bytes, binding: bytes) -> bytes:
-    try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], binding)
-    except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
-        raise SealBroken("a ciphertext does not belong to this person and model, or was altered") from error
-
-
-def _key_binding(person_id: str) -> bytes:
-    return json.dumps(["data-key", person_id]).encode()
-
-
-def _template_binding(person_id: str, model_id: str) -> bytes:
-    return json.dumps(["template", person_id, model_id]).encode()
