@@ -11,9 +11,18 @@ from face.detector import Detector, Look
 from face.dlib_encoder import DlibEncoder
 from face.faces import Face, comparable_faces
 from face.image import decode, is_scaled
-from face.manifest import DLIB_FIVE_LANDMARKS, MINIFASNET_V1SE, MINIFASNET_V2, verified_path
+from face.manifest import DLIB_FIVE_LANDMARKS, verified_path
 from face.memory import keep_freed_memory
-from face.models import DLIB_NETWORK, SFACE_NETWORK, YUNET_LARGE_NETWORK, YUNET_NETWORK, Recipe, ready_network
+from face.models import (
+    DLIB_NETWORK,
+    MINIFASNET_V1SE_NETWORK,
+    MINIFASNET_V2_NETWORK,
+    SFACE_NETWORK,
+    YUNET_LARGE_NETWORK,
+    YUNET_NETWORK,
+    Recipe,
+    ready_network,
+)
 from face.network import Network
 from face.pad import MiniFasNet
 from face.picture import Pixels
@@ -143,5 +152,4 @@ class _Parts:
         return DlibEncoder(self.network(DLIB_NETWORK), landmarks, recognises_copies)
 
     def passive_pad(self) -> MiniFasNet:
-        files = (verified_path(weights, self._models_dir) for weights in (MINIFASNET_V2, MINIFASNET_V1SE))
-        return MiniFasNet(*map(Network, files))
+        return MiniFasNet(self.network(MINIFASNET_V2_NETWORK), self.network(MINIFASNET_V1SE_NETWORK))

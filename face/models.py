@@ -14,7 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from face.manifest import DLIB_RESNET, SFACE, YUNET, WeightFile, WeightsError, file_digest, verified_path
+from face.manifest import (
+    DLIB_RESNET,
+    MINIFASNET_V1SE,
+    MINIFASNET_V2,
+    SFACE,
+    YUNET,
+    WeightFile,
+    WeightsError,
+    file_digest,
+    verified_path,
+)
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,9 +46,13 @@ class Recipe:
         return f"{self.name}-{self.weights.sha256[:8]}-{self.version}.onnx"
 
 
+_MINIFASNET = "face.conversion.minifasnet:minifasnet"
+
 YUNET_NETWORK = Recipe("yunet", YUNET, "face.conversion.opencv_zoo:yunet", version=2)
 YUNET_LARGE_NETWORK = Recipe("yunet-large", YUNET, "face.conversion.opencv_zoo:yunet_for_large_faces")
 SFACE_NETWORK = Recipe("sface", SFACE, "face.conversion.opencv_zoo:sface", version=2)
+MINIFASNET_V2_NETWORK = Recipe("minifasnet-v2", MINIFASNET_V2, _MINIFASNET)
+MINIFASNET_V1SE_NETWORK = Recipe("minifasnet-v1se", MINIFASNET_V1SE, _MINIFASNET)
 DLIB_NETWORK = Recipe("dlib-resnet", DLIB_RESNET, "face.conversion.dlib_resnet:dlib_resnet")
 
 

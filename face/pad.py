@@ -2,7 +2,7 @@
 
 MiniFASNet by minivision (Silent-Face-Anti-Spoofing, Apache-2.0): two small networks, one on the face and its
 nearest surroundings, one on a wider cut. The weights are not part of this project; they come from a configured folder
-(``face.manifest.MINIFASNET_V2`` and ``MINIFASNET_V1SE``).
+(``face.models.MINIFASNET_V2_NETWORK`` and ``MINIFASNET_V1SE_NETWORK``).
 """
 
 from math import isfinite

@@ -3,14 +3,15 @@
 Both then take upright RGB pixels as they are: N x height x width x 3, uint8.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+from face.conversion.graph import Arrays, read, without_prelu
+
 Makers = Mapping[str, onnx.NodeProto]
 """By the name of what a node gives."""
 
@@ -23,7 +24,7 @@ _CELL_NUMBERS = 16
 def sface(weights: bytes) -> onnx.ModelProto:
     """``pixels`` N x 112 x 112 x 3 to ``fc1`` N x 128 float32. Raises ``ValueError`` for bytes that are no network."""
     graph, arrays = _in_floats(weights)
-    nodes = [plain for node in graph.node for plain in _without_prelu(node, arrays)]
+    nodes = [plain for node in graph.node for plain in without_prelu(node, arrays)]
     return _taking_pixels("data", ("N", 112, 112, 3), nodes, arrays, [("fc1", ("N", 128))])
 
 
@@ -91,11 +92,7 @@ def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto
 
 def _in_floats(weights: bytes) -> tuple[onnx.GraphProto, Arrays]:
     """The graph without the nodes that only unpack weights, and all constants by name."""
-    try:
-        graph = onnx.load_model_from_string(weights).graph
-    except Exception as fault:
-        # protobuf's own kind of error is no public name
-        raise ValueError("not an ONNX file") from fault
+    graph = read(weights).graph
     arrays = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
     kept = [node for node in graph.node if not _unpacked(node, arrays)]
     del graph.node[:]
@@ -126,20 +123,6 @@ def _dequantised(
     length = range(quantised.shape[axis])
     spread = [np.repeat(of, block, axis).take(length, axis).astype(np.float32) for of in (zeros, scales)]
     return (quantised.astype(np.float32) - spread[0]) * spread[1]
-
-
-def _without_prelu(node: onnx.NodeProto, arrays: Arrays) -> Iterator[onnx.NodeProto]:
-    """PRelu as a * x + (1 - a) * relu(x), which onnxruntime keeps in its blocked layout: twice as fast in all."""
-    if node.op_type != "PRelu":
-        yield node
-        return
-    x, slope = node.input
-    (y,) = node.output
-    arrays[f"{y}_rest"] = np.float32(1) - arrays[slope].astype(np.float32)
-    yield helper.make_node("Relu", [x], [f"{y}_relu"])
-    yield helper.make_node("Mul", [x, slope], [f"{y}_all"])
-    yield helper.make_node("Mul", [f"{y}_relu", f"{y}_rest"], [f"{y}_above"])
-    yield helper.make_node("Add", [f"{y}_all", f"{y}_above"], [y])
 
 
 def _taking_pixels(

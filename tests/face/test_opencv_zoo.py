@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from face.align import cut_chip, similarity
+from face.conversion.minifasnet import minifasnet
 from face.conversion.opencv_zoo import sface, yunet
 from face.detector import Detector
 from face.faces import Face
@@ -129,7 +130,7 @@ def test_nearer_looks_place_the_landmarks_better(networks: Path) -> None:
     assert errors[1] < 0.07 * np.linalg.norm(true[1] - true[0])
 
 
-@pytest.mark.parametrize("convert", [sface, yunet])
+@pytest.mark.parametrize("convert", [sface, yunet, minifasnet])
 def test_bytes_that_are_no_network_are_refused(convert: Callable[[bytes], object]) -> None:
     with pytest.raises(ValueError, match="not an ONNX file"):
         convert(b"\x00 no network")

@@ -15,12 +15,14 @@ from face.engine import PhotoEngine, build_engine
 from face.evaluate_pad import main, passive_report
 from face.evaluation.exact import clopper_pearson
 from face.image import decode
-from face.manifest import MINIFASNET_V1SE, MINIFASNET_V2, verified_path
+from face.manifest import MINIFASNET_V2, verified_path
+from face.models import MINIFASNET_V1SE_NETWORK, MINIFASNET_V2_NETWORK, Recipe, ready_network
 from face.network import Network
 from face.pad import Box, MiniFasNet, crop_window
 from face.picture import Pixels
 from tests import portraits
 
+NETWORKS = (MINIFASNET_V2_NETWORK, MINIFASNET_V1SE_NETWORK)
 Floats = npt.NDArray[np.float32]
 
 
@@ -135,11 +137,17 @@ def test_the_authors_samples_are_told_apart(pad_engine: PhotoEngine, shared: Pat
     }
 
 
+@pytest.mark.parametrize("recipe", NETWORKS, ids=lambda recipe: recipe.name)
+def test_the_converted_network_says_the_same(recipe: Recipe, networks: Path, models: Path) -> None:
+    authors = Network(verified_path(recipe.weights, models))
+    ours = Network(ready_network(recipe, networks, models))
+    noise = np.random.default_rng(0).integers(0, 255, (20, 3, 80, 80)).astype(np.float32)
+    assert np.abs(np.subtract(authors.run(noise), ours.run(noise))).max() < 1e-4
+
+
 def test_with_red_for_blue_the_fakes_would_pass(models: Path, shared: Path) -> None:
     """Negative control: the test above would fail if the colours came in the other order."""
-    net = MiniFasNet(
-        *(Network(verified_path(weights, models)) for weights in (MINIFASNET_V2, MINIFASNET_V1SE))
-    )
+    net = MiniFasNet(*(Network(verified_path(recipe.weights, models)) for recipe in NETWORKS))
     pixels, box = decode(sample(shared, "F2")), (139.0, 216.0, 223.0, 299.0)
     assert net.score(pixels, box) < 0.05
     assert net.score(pixels[:, :, ::-1], box) > 0.9
