@@ -50,7 +50,7 @@ _MINIFASNET = "face.conversion.minifasnet:minifasnet"
 
 YUNET_NETWORK = Recipe("yunet", YUNET, "face.conversion.opencv_zoo:yunet", version=2)
 YUNET_LARGE_NETWORK = Recipe("yunet-large", YUNET, "face.conversion.opencv_zoo:yunet_for_large_faces")
-SFACE_NETWORK = Recipe("sface", SFACE, "face.conversion.opencv_zoo:sface", version=2)
+SFACE_NETWORK = Recipe("sface", SFACE, "face.conversion.opencv_zoo:sface", version=3)
 MINIFASNET_V2_NETWORK = Recipe("minifasnet-v2", MINIFASNET_V2, _MINIFASNET)
 MINIFASNET_V1SE_NETWORK = Recipe("minifasnet-v1se", MINIFASNET_V1SE, _MINIFASNET)
 DLIB_NETWORK = Recipe("dlib-resnet", DLIB_RESNET, "face.conversion.dlib_resnet:dlib_resnet")

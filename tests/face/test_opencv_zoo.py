@@ -64,7 +64,7 @@ def test_the_template_is_the_one_of_opencv(
     chip = align(pixels, face)
     expected = judge.feature(np.ascontiguousarray(chip[:, :, ::-1]))[0]
     [vector] = encoder.templates(chip[np.newaxis])
-    assert float(vector @ expected) / np.linalg.norm(vector) / np.linalg.norm(expected) > 0.999999
+    assert float(vector @ expected) / np.linalg.norm(vector) / np.linalg.norm(expected) > 0.99999
 
 
 @pytest.mark.parametrize("turn_deg", [0, 17, -40])
