@@ -92,11 +92,11 @@ def test_photographs_of_one_person_are_no_copies_and_a_sent_again_one_is(
     assert found.least_distance < 0.15
 
 
-def kept(place: float, bits: int) -> Templates:
-    """``place`` is dlib's first number, and the first ``bits`` of the hash are set; the mirror is far away."""
+def kept(place: float, bits: int, mirror: float = 99) -> Templates:
+    """``place`` and ``mirror`` are dlib's first numbers, and the first ``bits`` of the hash are set."""
+    rest = [0.0] * 127
     code = [1.0] * bits + [0.0] * (64 - bits)
-    fingerprint = [9.0] * 128 + code + [0.5] * 64
-    return {DLIB_RESNET_MODEL: [place] + [0.0] * 127, FINGERPRINT: fingerprint}
+    return {DLIB_RESNET_MODEL: [place, *rest], FINGERPRINT: [mirror, *rest, *code, *[0.5] * 64]}
 
 
 def test_a_distance_counts_but_not_on_one_day() -> None:
@@ -108,6 +108,13 @@ def test_a_distance_counts_but_not_on_one_day() -> None:
     assert (everybody.pairs, everybody.persons) == (exact_rate(2, 6), exact_rate(2, 2))
     assert [each.least_bits for each in (everybody, x, y)] == [3, 20, 3]
     assert [each.least_distance for each in (everybody, x, y)] == pytest.approx([0.1, 0.1, 0.5])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_pair_counts_when_either_is_called_a_copy_of_the_other(order: int) -> None:
+    photos = [Photo("a", str(n), "x") for n in range(2)]
+    templates = [kept(0, 0), kept(5, 40, mirror=0)][::order]
+    assert false_alarms(dict(zip(photos, templates, strict=True)))[0].pairs == exact_rate(1, 1)
 
 
 def test_a_photograph_without_a_face_is_in_no_pair() -> None:
@@ -240,10 +247,12 @@ def test_each_reference_is_one_more_chance_for_both_by_the_best_and_not_by_the_m
     ]
 
 
-def test_the_threshold_of_a_rate_lets_no_impostor_pass_among_few() -> None:
-    (row, *_) = several_references(group_of({"a": [0, 0, 0, 0], "b": [0.25, 0.25]}), 0.75)
+def test_the_threshold_of_a_rate_is_fixed_on_all_draws() -> None:
+    """One in a thousand of 1,260 comparisons may match, and the nearest are 60 equal ones."""
+    far = {f"p{n}": [n] for n in range(9, 49)}
+    (row, *_) = several_references(group_of({"a": [0, 0, 0, 0], "b": [0.25, 0.25], **far}), 0.75)
     assert (row.tar.errors, row.tar.pairs) == (DRAWS, DRAWS)
-    assert (row.fmr.errors, row.fmr.pairs) == (2 * DRAWS, 2 * DRAWS)
+    assert (row.fmr.errors, row.fmr.pairs) == (2 * DRAWS, 42 * DRAWS)
     assert row.threshold_at_1e3 == np.nextafter(0.75, 1)
     assert (row.tar_at_1e3.errors, row.tar_at_1e3.pairs) == (DRAWS, DRAWS)
 
@@ -286,6 +295,15 @@ def test_a_clear_gain_and_its_loss_are_shown() -> None:
     assert up.difference == 1 - at.value
     assert 0 < up.low < up.difference < up.high
     assert (down.low, down.high) == pytest.approx((-up.high, -up.low))
+
+
+def test_a_gain_that_one_person_makes_holds_zero() -> None:
+    """In a third of the rounds this person is not drawn."""
+    others = {f"p{n}": [n, n] for n in range(20)}
+    found = gain(group_of({**others, "q": [50, 53]}), group_of({**others, "q": [50, 50]}))
+    assert found
+    assert found.difference == pytest.approx(1 / 21)
+    assert (found.low, found.high > found.difference) == (0, True)
 
 
 def test_noise_is_no_gain() -> None:
