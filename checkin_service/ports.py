@@ -1,6 +1,7 @@
 """Interfaces with more than one implementation."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from face import Analysis, PoolStats
@@ -37,4 +38,35 @@ class Liveness(Protocol):
 
     def judge(self, frames: Sequence[Sequence[Sequence[float]]], actions: Sequence[str]) -> str:
         """`passed`, or a code that says what was not seen. `frames`: five landmarks each (x, y in pixels)."""
+        ...
+
+
+class StoreUnavailable(Exception):
+    """The object store can't be reached, is full or too slow: nobody's fault but ours, 503."""
+
+
+class ObjectMissing(Exception):
+    """There is no object at this address."""
+
+
+class ObjectStore(Protocol):
+    """Encrypted objects by the digest of what they hold: a directory, or a bucket.
+
+    Every call raises `StoreUnavailable` when the store does not do its part in time.
+    """
+
+    async def put(self, address: str, content: bytes) -> None:
+        """Stores durably and whole, or not at all. Safe to repeat; a repeat makes the object new again."""
+        ...
+
+    async def get(self, address: str) -> bytes:
+        """What was put there. Raises `ObjectMissing`."""
+        ...
+
+    async def delete(self, address: str) -> None:
+        """Removes the object. Safe to repeat."""
+        ...
+
+    def list_older_than(self, instant: datetime) -> AsyncIterator[str]:
+        """Addresses of all objects last put before this instant, by the store's clock."""
         ...
