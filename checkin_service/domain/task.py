@@ -1,7 +1,7 @@
 """A verification task's state, computed from facts at an instant; never stored."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,12 +15,44 @@ class Flow(StrEnum):
 
 class TaskState(StrEnum):
     VOIDED = "voided"
+    SUSPENDED = "suspended"
     COMPLETED = "completed"
     PENDING_MATERIAL = "pending_material"
     OPEN = "open"
     EXPIRED_PENDING_REVIEW = "expired_pending_review"
     INVALIDATED = "invalidated"
     EXPIRED = "expired"
+
+
+class TaskCommand(StrEnum):
+    VOID = "void"
+    EXTEND = "extend"
+    FENCE = "fence"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    REVOKE = "revoke"
+    CLOSE = "close"
+
+
+_NOT_VOIDED = frozenset(TaskState) - {TaskState.VOIDED}
+
+ALLOWED_IN: Mapping[TaskCommand, frozenset[TaskState]] = {
+    TaskCommand.VOID: _NOT_VOIDED,
+    TaskCommand.EXTEND: _NOT_VOIDED - {TaskState.COMPLETED},
+    TaskCommand.FENCE: frozenset(
+        {TaskState.PENDING_MATERIAL, TaskState.OPEN, TaskState.SUSPENDED, TaskState.COMPLETED}
+    ),
+    TaskCommand.SUSPEND: frozenset(
+        {TaskState.PENDING_MATERIAL, TaskState.OPEN, TaskState.EXPIRED_PENDING_REVIEW}
+    ),
+    TaskCommand.RESUME: frozenset({TaskState.SUSPENDED}),
+    TaskCommand.REVOKE: _NOT_VOIDED,
+    TaskCommand.CLOSE: frozenset(
+        {TaskState.COMPLETED, TaskState.EXPIRED, TaskState.INVALIDATED, TaskState.VOIDED}
+    ),
+}
+"""In which states a task that is not closed takes each command (`docs/task-life.md`). A fence also needs an end that is
+ahead, a revocation an accepted member of a flow that knows revocations."""
 
 
 class MemberState(StrEnum):
@@ -35,6 +67,7 @@ class TaskFacts:
     """What the state is computed from. Counts are of roster members; `unjudged` is of receipts in time."""
 
     voided: bool
+    suspended: bool
     closes_at: datetime
     provisional: bool
     total: int
@@ -52,6 +85,8 @@ def state_at(facts: TaskFacts, now: datetime) -> TaskState:
     """
     if facts.voided:
         return TaskState.VOIDED
+    if facts.suspended:
+        return TaskState.SUSPENDED
     if facts.accepted == facts.total:
         return TaskState.COMPLETED
     if now < facts.closes_at:

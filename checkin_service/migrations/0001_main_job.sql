@@ -39,6 +39,8 @@ CREATE TABLE task (
     calendar_version    text NOT NULL,
     voided_at           timestamptz,
     superseded_by       text,
+    -- from then on no command changes the task any more
+    closed_at           timestamptz,
     -- how the passing of closes_at was written down; null and 'pending_review' are looked at again
     announced_end       text CHECK (announced_end IN ('completed', 'expired', 'pending_review')),
     rev                 integer NOT NULL DEFAULT 0,
@@ -50,6 +52,18 @@ CREATE TABLE task (
 CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS NULL;
 CREATE INDEX task_closing ON task (closes_at, task_id)
     WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
+
+-- When a task is suspended: from suspended_at until before resumed_at; null while it is. A submission is judged by what
+-- held at its received_at, so past suspensions stay.
+CREATE TABLE suspension (
+    suspension_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    task_id       text NOT NULL REFERENCES task,
+    suspended_at  timestamptz NOT NULL,
+    resumed_at    timestamptz,
+    CHECK (suspended_at <= resumed_at)
+);
+CREATE INDEX suspension_task ON suspension (task_id);
+CREATE UNIQUE INDEX suspended_once ON suspension (task_id) WHERE resumed_at IS NULL;
 
 CREATE TABLE fence_version (
     task_id            text NOT NULL REFERENCES task,
@@ -320,7 +334,8 @@ LEFT JOIN acceptance a ON a.task_id = m.task_id AND a.person_id = m.person_id AN
 
 -- What a task's state is computed from, and the instant at which it was read.
 CREATE VIEW task_facts AS
-SELECT t.task_id, t.rev, t.voided_at IS NOT NULL AS voided, t.closes_at, t.provisional, s.*,
+SELECT t.task_id, t.rev, t.flow, t.voided_at IS NOT NULL AS voided, t.closed_at, t.closes_at, t.provisional, s.*,
+       EXISTS (SELECT FROM suspension p WHERE p.task_id = t.task_id AND p.resumed_at IS NULL) AS suspended,
        (SELECT count(*) FROM receipt r
         WHERE r.task_id = t.task_id AND r.answer IS NULL AND r.ended IS NULL AND r.received_at < t.closes_at) AS unjudged
 FROM task t

@@ -1,20 +1,21 @@
-"""Commands of the platform on one task: void, extend, a new fence.
+"""Commands on one task: what the platform and the reviewing department may change of a registered round.
 
-One mechanism serves them all: lock the task, compare `If-Match`, see whether the wanted effect is already there,
-whether the state allows it, then apply, audit, and tell the feed.
+One mechanism serves them all: lock the task, compare `If-Match`, then carry the command out, audit it, and tell the
+feed. Each command sees first whether the wanted effect is already there, then whether the task's state allows it
+(`domain.task.ALLOWED_IN`), and says what the feed is told of it: nothing, when nothing changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from checkin_service.adapters.postgres import tasks
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead, TaskStatus
 from checkin_service.domain.calendar import day_of
-from checkin_service.domain.task import TaskState
+from checkin_service.domain.task import ALLOWED_IN, Flow, MemberState, TaskCommand, TaskState
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.refusals import Refusal, invalid
 
@@ -25,8 +26,7 @@ IfMatch = Callable[[str], bool]
 class Void:
     reason: str
     superseded_by: str | None
-    name = "void"
-    change = "task_voided"
+    name = TaskCommand.VOID
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,7 @@ class Extend:
     reason: str
     deadline_at: datetime
     document_no: str
-    name = "extend"
-    change = "deadline_changed"
+    name = TaskCommand.EXTEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,40 @@ class NewFence:
     reason: str
     place: dict[str, Any]
     effective_at: datetime | None
-    name = "fence"
-    change = "fence_changed"
+    name = TaskCommand.FENCE
 
 
-Command = Void | Extend | NewFence
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    reason: str
+    name = TaskCommand.SUSPEND
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """`deadline_at` None: the end stays, which it can only while it is ahead."""
+
+    reason: str
+    deadline_at: datetime | None
+    document_no: str | None
+    name = TaskCommand.RESUME
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    reason: str
+    person_id: str
+    name = TaskCommand.REVOKE
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    reason: str
+    name = TaskCommand.CLOSE
+
+
+Command = TypeVar("Command", Void, Extend, NewFence, Suspend, Resume, Revoke, Close)
+CarryOut = Callable[[Connection, TaskHead, Command], Awaitable[Sequence[str]]]
 
 
 async def command_task(
@@ -57,17 +85,22 @@ async def command_task(
     caller: Caller,
     task_id: str,
     command: Command,
+    carry_out: CarryOut[Command],
     matches: IfMatch,
     details: dict[str, Any],
 ) -> TaskStatus:
-    """The status afterwards. Raises `Refusal`: not_found, stale_revision, state_conflict, invalid."""
+    """The status afterwards. Raises `Refusal`: not_found, stale_revision, state_conflict, and what `carry_out` does."""
     async with database.transaction() as connection:
         head = await _lock(connection, task_id)
         if not matches(head.etag):
             raise Refusal("stale_revision", etag=head.etag)
-        if await _apply(connection, head, command):
+        if head.closed_at and command.name is not TaskCommand.CLOSE:
+            raise _conflict(head)
+        changes = await carry_out(connection, head, command)
+        if changes:
             await tasks.write_audit(connection, caller.iss, caller.sub, command.name, task_id, details)
-            await record_change(connection, task_id, command.change, head.read_at)
+        for change in changes:
+            await record_change(connection, task_id, change, head.read_at)
     async with database.connection() as connection:
         status = await tasks.read_status(connection, task_id)
     if status is None:
@@ -83,51 +116,117 @@ async def _lock(connection: Connection, task_id: str) -> TaskHead:
     return head
 
 
-async def _apply(connection: Connection, head: TaskHead, command: Command) -> bool:
-    """Whether anything changed: the wanted effect may be there already."""
-    match command:
-        case Void():
-            return await _void(connection, head, command)
-        case Extend():
-            return await _extend(connection, head, command)
-        case NewFence():
-            return await _set_fence(connection, head, command)
+def _conflict(head: TaskHead) -> Refusal:
+    return Refusal("state_conflict", state=head.state)
 
 
-async def _void(connection: Connection, head: TaskHead, command: Void) -> bool:
-    if head.facts.voided:
-        if await tasks.superseded_by(connection, head.task_id) == command.superseded_by:
-            return False
+def _need_allowed(head: TaskHead, command: TaskCommand) -> None:
+    if head.state not in ALLOWED_IN[command]:
         raise _conflict(head)
+
+
+# --- Void and close ---
+
+
+async def void(connection: Connection, head: TaskHead, command: Void) -> Sequence[str]:
+    if head.facts.voided and await tasks.superseded_by(connection, head.task_id) == command.superseded_by:
+        return ()
+    _need_allowed(head, command.name)
     await tasks.void_task(connection, head.task_id, command.superseded_by)
-    return True
+    return ("task_voided",)
 
 
-async def _extend(connection: Connection, head: TaskHead, command: Extend) -> bool:
+async def close(connection: Connection, head: TaskHead, command: Close) -> Sequence[str]:
+    if head.closed_at:
+        return ()
+    _need_allowed(head, command.name)
+    await tasks.close_task(connection, head.task_id, head.read_at)
+    return ("task_closed",)
+
+
+# --- The end of the window ---
+
+
+async def extend(connection: Connection, head: TaskHead, command: Extend) -> Sequence[str]:
+    """Raises `Refusal` invalid for an end before the present one."""
     if command.deadline_at == head.facts.closes_at:
-        return False
-    if head.state in {TaskState.COMPLETED, TaskState.VOIDED}:
-        raise _conflict(head)
-    if command.deadline_at < head.facts.closes_at:
+        return ()
+    _need_allowed(head, command.name)
+    return await _move_end(connection, head, command.deadline_at)
+
+
+async def suspend(connection: Connection, head: TaskHead, command: Suspend) -> Sequence[str]:
+    if head.facts.suspended:
+        return ()
+    _need_allowed(head, command.name)
+    await tasks.suspend_task(connection, head.task_id, head.read_at)
+    return ("task_suspended",)
+
+
+async def resume(connection: Connection, head: TaskHead, command: Resume) -> Sequence[str]:
+    """Tells also what the suspension hid. Raises `Refusal`: deadline_required after the end, and as `extend` does."""
+    deadline_at = command.deadline_at or head.facts.closes_at
+    if (
+        not head.facts.suspended
+        and deadline_at == head.facts.closes_at
+        and await tasks.was_suspended(connection, head.task_id)
+    ):
+        return ()
+    _need_allowed(head, command.name)
+    ordered = command.deadline_at is not None and command.document_no is not None
+    if head.read_at >= head.facts.closes_at and not ordered:
+        raise Refusal("deadline_required", closes_at=head.facts.closes_at)
+    moved = await _move_end(connection, head, deadline_at)
+    await tasks.resume_task(connection, head.task_id, head.read_at)
+    after = await tasks.read_head(connection, head.task_id)
+    completed = ("task_completed",) if after and after.state is TaskState.COMPLETED else ()
+    return ("task_resumed", *moved, *completed)
+
+
+async def _move_end(connection: Connection, head: TaskHead, deadline_at: datetime) -> Sequence[str]:
+    if deadline_at < head.facts.closes_at:
         raise invalid("/deadline_at", "deadline_too_early", closes_at=head.facts.closes_at)
-    last_day = day_of(command.deadline_at) - timedelta(days=1)
-    await tasks.extend_task(connection, head.task_id, command.deadline_at, last_day)
-    return True
+    if deadline_at == head.facts.closes_at:
+        return ()
+    last_day = day_of(deadline_at) - timedelta(days=1)
+    await tasks.extend_task(connection, head.task_id, deadline_at, last_day)
+    return ("deadline_changed",)
 
 
-async def _set_fence(connection: Connection, head: TaskHead, command: NewFence) -> bool:
-    if await _is_in_place(connection, head, command):
-        return False
-    if head.facts.voided or head.read_at >= head.facts.closes_at:
+# --- Members ---
+
+
+async def revoke(connection: Connection, head: TaskHead, command: Revoke) -> Sequence[str]:
+    """Raises `Refusal` not_found for a person who is not on the roster."""
+    state = await tasks.read_member_state(connection, head.task_id, command.person_id)
+    if state is None:
+        raise Refusal("not_found")
+    if state is MemberState.REVOKED:
+        return ()
+    _need_allowed(head, command.name)
+    if state is not MemberState.ACCEPTED or head.flow is Flow.FIRST_APPLICATION:
         raise _conflict(head)
+    await tasks.revoke_acceptance(connection, head.task_id, command.person_id, head.read_at)
+    return ("member_revoked",)
+
+
+# --- The fence ---
+
+
+async def set_fence(connection: Connection, head: TaskHead, command: NewFence) -> Sequence[str]:
+    """Raises `Refusal` invalid for a fence from the past on."""
+    if await _is_in_place(connection, head, command):
+        return ()
+    _need_allowed(head, command.name)
     effective_at = command.effective_at or head.read_at
-    if await tasks.read_fence_from(connection, head.task_id, effective_at):
-        # another fence takes force at this very instant
+    ended = head.read_at >= head.facts.closes_at
+    if ended or await tasks.read_fence_from(connection, head.task_id, effective_at):
+        # no attempt to come, or another fence that takes force at this very instant
         raise _conflict(head)
     if effective_at < head.read_at:
         raise invalid("/effective_at", "effective_at_in_past")
     await tasks.add_fence(connection, head.task_id, command.place, effective_at)
-    return True
+    return ("fence_changed",)
 
 
 async def _is_in_place(connection: Connection, head: TaskHead, command: NewFence) -> bool:
@@ -137,7 +236,3 @@ async def _is_in_place(connection: Connection, head: TaskHead, command: NewFence
         return tasks.same_place(in_force, command.place)
     planned = await tasks.read_fence_from(connection, head.task_id, command.effective_at)
     return planned is not None and tasks.same_place(planned, command.place)
-
-
-def _conflict(head: TaskHead) -> Refusal:
-    return Refusal("state_conflict", state=head.state)

@@ -10,7 +10,8 @@ from checkin_service.domain.task import TaskState
 
 BATCH = 50
 
-# How the end of a window is announced in the feed, by the state the task has then. Completed is no news.
+# How the end of a window is announced in the feed, by the state the task has then. Completed is no news. A suspended
+# task is not over, however late it is: its end is announced once it is resumed.
 _ANNOUNCED = {
     TaskState.COMPLETED: ("completed", None),
     TaskState.EXPIRED: ("expired", "task_expired"),
@@ -36,6 +37,8 @@ async def sweep(database: Database) -> int:
 
 
 async def _announce(connection: Connection, head: TaskHead) -> bool:
+    if head.state not in _ANNOUNCED:
+        return False
     if head.facts.unjudged:
         await check_ins.abandon_receipts(connection, head.task_id)
         head = await tasks.read_head(connection, head.task_id) or head

@@ -52,7 +52,7 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
         "task_id": status.head.task_id,
         "case_id": status.case_id,
         "round": status.round,
-        "flow": status.flow,
+        "flow": status.head.flow,
         "state": status.head.state,
         "registered_at": instant_text(status.registered_at),
         "opens_at": instant_text(status.opens_at),
@@ -70,6 +70,7 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
         "progress": {"total": facts.total, "accepted": facts.accepted, "in_review": facts.in_review},
         "members": [_member_json(member) for member in status.members],
         "rev": status.head.rev,
+        **({"closed_at": instant_text(status.head.closed_at)} if status.head.closed_at else {}),
         "members_digest": members_digest(status.members),
     }
 

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     TASK_CONFLICT = "task_conflict"
     ROUND_EXISTS = "round_exists"
     STATE_CONFLICT = "state_conflict"
+    DEADLINE_REQUIRED = "deadline_required"
     CHALLENGE_INVALID = "challenge_invalid"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     NOTICE_OUTDATED = "notice_outdated"
@@ -50,6 +51,7 @@ _STATUS = {
     ErrorCode.TASK_CONFLICT: 409,
     ErrorCode.ROUND_EXISTS: 409,
     ErrorCode.STATE_CONFLICT: 409,
+    ErrorCode.DEADLINE_REQUIRED: 409,
     ErrorCode.CHALLENGE_INVALID: 409,
     ErrorCode.IDEMPOTENCY_IN_PROGRESS: 409,
     ErrorCode.NOTICE_OUTDATED: 409,

@@ -10,7 +10,7 @@ from checkin_service.domain.enterprise import uscc_fault
 from checkin_service.domain.roster import Category, Requirement, RosterMember, roster_faults
 from checkin_service.domain.task import Flow
 from checkin_service.domain.window import deadline_fault, is_day_end
-from checkin_service.usecases.command_task import Command, Extend, NewFence, Void
+from checkin_service.usecases.command_task import Close, Extend, NewFence, Resume, Revoke, Suspend, Void
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import RefusedRegistration, TaskRegistration
 from checkin_service.web.body import json_digest, parse_json
@@ -79,6 +79,18 @@ class FenceShape(Shape):
     reason: Annotated[str, lines(500)]
     place: JsonObject
     effective_at: Instant | None = None
+
+
+class ResumeShape(Shape):
+    reason: Annotated[str, lines(500)]
+    deadline_at: Instant | None = None
+    document_no: Annotated[str, line(200)] | None = None
+
+
+class ReasonShape(Shape):
+    """A command that takes nothing else."""
+
+    reason: Annotated[str, lines(500)]
 
 
 class QueryShape(Shape):
@@ -288,20 +300,41 @@ def _numbers_as_floats(value: Any) -> Any:
 # --- Commands ---
 
 
-def parse_void(body: object, _: Box) -> Command:
+def parse_void(body: object, _: Box) -> Void:
     return Void(**parse_object(VoidShape, body))
 
 
-def parse_extend(body: object, _: Box) -> Command:
+def parse_extend(body: object, _: Box) -> Extend:
+    return Extend(**_ordered_end(ExtendShape, body))
+
+
+def parse_resume(body: object, _: Box) -> Resume:
+    return Resume(**_ordered_end(ResumeShape, body))
+
+
+def _ordered_end(shape: type[Shape], body: object) -> JsonObject:
+    """The fields of a command that may move the window's end."""
     faults: Faults = []
-    fields = parse_fields(ExtendShape, body, "", faults)
-    if "deadline_at" in fields and not is_day_end(fields["deadline_at"]):
+    fields = parse_fields(shape, body, "", faults)
+    if fields.get("deadline_at") and not is_day_end(fields["deadline_at"]):
         faults.append(FieldFault("/deadline_at", "deadline_not_day_end"))
     refuse(faults)
-    return Extend(**fields)
+    return fields
 
 
-def parse_new_fence(body: object, box: Box) -> Command:
+def parse_suspend(body: object, _: Box) -> Suspend:
+    return Suspend(**parse_object(ReasonShape, body))
+
+
+def parse_close(body: object, _: Box) -> Close:
+    return Close(**parse_object(ReasonShape, body))
+
+
+def parse_revoke(body: object, _: Box, *, person_id: str) -> Revoke:
+    return Revoke(person_id=person_id, **parse_object(ReasonShape, body))
+
+
+def parse_new_fence(body: object, box: Box) -> NewFence:
     faults: Faults = []
     fields = parse_fields(FenceShape, body, "", faults)
     place = _part(PlaceShape, fields, "place", faults)

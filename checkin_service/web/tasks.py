@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
 from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres import tasks as task_rows
-from checkin_service.usecases.command_task import Command, command_task
+from checkin_service.usecases import command_task as commands
+from checkin_service.usecases.command_task import CarryOut, Command
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import RefusedRegistration, every_fault, register_task
 from checkin_service.web import schema
@@ -74,18 +76,42 @@ async def changes(request: web.Request) -> web.Response:
 
 
 async def void(request: web.Request) -> web.Response:
-    return await _command(request, schema.parse_void)
+    return await _command(request, schema.parse_void, commands.void)
 
 
 async def extend(request: web.Request) -> web.Response:
-    return await _command(request, schema.parse_extend)
+    return await _command(request, schema.parse_extend, commands.extend)
 
 
 async def fence(request: web.Request) -> web.Response:
-    return await _command(request, schema.parse_new_fence)
+    return await _command(request, schema.parse_new_fence, commands.set_fence)
 
 
-async def _command(request: web.Request, parse: Callable[[object, Box], Command]) -> web.Response:
+async def suspend(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_suspend, commands.suspend)
+
+
+async def resume(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_resume, commands.resume)
+
+
+async def close(request: web.Request) -> web.Response:
+    return await _command(request, schema.parse_close, commands.close)
+
+
+async def revoke(request: web.Request) -> web.Response:
+    person_id = found_id(request, "person_id")
+    parse = partial(schema.parse_revoke, person_id=person_id)
+    return await _command(request, parse, commands.revoke, person_id=person_id)
+
+
+async def _command(
+    request: web.Request,
+    parse: Callable[[object, Box], Command],
+    carry_out: CarryOut[Command],
+    **addressed: str,
+) -> web.Response:
+    """`addressed` is what beside the task the path names, written down with the body."""
     wired, task_id = services(request), found_id(request, "task_id")
     body = await read_json(request)
     command = parse(body, wired.box)
@@ -96,7 +122,9 @@ async def _command(request: web.Request, parse: Callable[[object, Box], Command]
 
     async def work() -> Answer:
         return status_answer(
-            await command_task(wired.database, caller(request), task_id, command, matches, body)
+            await commands.command_task(
+                wired.database, caller(request), task_id, command, carry_out, matches, body | addressed
+            )
         )
 
     return await once(request, json_digest(body), work)

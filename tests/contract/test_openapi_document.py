@@ -22,7 +22,7 @@ from tests.contract.document import DOCUMENT, PATH, SCHEMAS, operations, resolve
 
 OPERATIONS = list(operations())
 V1 = [(method, path, operation) for method, path, operation in OPERATIONS if path.startswith("/v1/")]
-COMMANDS = {"/v1/tasks/{task_id}/void", "/v1/tasks/{task_id}/extend", "/v1/tasks/{task_id}/fence"}
+COMMANDS = {path for _, path, _ in V1 if path.startswith("/v1/tasks/{task_id}/")}
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:

@@ -29,6 +29,8 @@ DESCRIBED: dict[str, type[Shape]] = {
     "VoidCommand": schema.VoidShape,
     "ExtendCommand": schema.ExtendShape,
     "FenceCommand": schema.FenceShape,
+    "ResumeCommand": schema.ResumeShape,
+    "ReasonCommand": schema.ReasonShape,
     "TaskQuery": schema.QueryShape,
     "ConsentForm": schema.ConsentShape,
     "ChallengeRequest": schema.ChallengeShape,
@@ -214,6 +216,16 @@ CASES: dict[str, tuple[Json, Json, Judge]] = {
         SCHEMAS["ExtendCommand"],
         {"reason": "x", "deadline_at": "2026-12-18T00:00:00+08:00", "document_no": "1"},
         _refused_by(partial(schema.parse_extend, _=BOX)),
+    ),
+    "resume": (
+        SCHEMAS["ResumeCommand"],
+        {"reason": "x", "deadline_at": "2026-12-18T00:00:00+08:00", "document_no": "1"},
+        _refused_by(partial(schema.parse_resume, _=BOX)),
+    ),
+    "suspend": (
+        SCHEMAS["ReasonCommand"],
+        {"reason": "x"},
+        _refused_by(partial(schema.parse_suspend, _=BOX)),
     ),
     "fence": (
         SCHEMAS["FenceCommand"],

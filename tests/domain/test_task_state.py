@@ -34,6 +34,7 @@ def expected(facts: TaskFacts, ended: bool) -> str:
     """The contract's list, first that holds."""
     listed = {
         "voided": facts.voided,
+        "suspended": facts.suspended,
         "completed": facts.accepted == TOTAL,
         "pending_material": not ended and facts.lacking_material > 0,
         "open": not ended,
@@ -46,11 +47,13 @@ def expected(facts: TaskFacts, ended: bool) -> str:
 
 def test_the_first_state_of_the_contracts_list_that_holds() -> None:
     seen = set()
-    for (accepted, in_review, revoked, lacking), voided, provisional, unjudged, ended in product(
-        rosters(), (False, True), (False, True), (0, 1), (False, True)
+    flags = (False, True)
+    for roster, voided, suspended, provisional, unjudged, ended in product(
+        rosters(), flags, flags, flags, (0, 1), flags
     ):
+        accepted, in_review, revoked, lacking = roster
         facts = TaskFacts(
-            voided, CLOSES_AT, provisional, TOTAL, accepted, in_review, lacking, revoked, unjudged
+            voided, suspended, CLOSES_AT, provisional, TOTAL, accepted, in_review, lacking, revoked, unjudged
         )
         state = state_at(facts, CLOSES_AT if ended else CLOSES_AT - MICROSECOND)
         assert state == expected(facts, ended), facts
@@ -59,7 +62,7 @@ def test_the_first_state_of_the_contracts_list_that_holds() -> None:
 
 
 def test_the_window_is_half_open() -> None:
-    facts = TaskFacts(False, CLOSES_AT, False, 1, 0, 0, 0, 0, 0)
+    facts = TaskFacts(False, False, CLOSES_AT, False, 1, 0, 0, 0, 0, 0)
     instants = (CLOSES_AT - MICROSECOND, CLOSES_AT, CLOSES_AT + MICROSECOND)
     assert [state_at(facts, instant) for instant in instants] == ["open", "expired", "expired"]
 

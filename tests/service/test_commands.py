@@ -681,7 +681,7 @@ async def test_a_failure_of_ours_is_not_stored(shared_stage: Stage, monkeypatch:
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(task_handlers, "command_task", away)
+        patch.setattr(task_handlers.commands, "command_task", away)
         failed = await keyed.void()
         assert (failed.status, failed.code) == (503, "unavailable")
     assert (await keyed.void()).status == 200

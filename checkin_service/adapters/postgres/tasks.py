@@ -13,10 +13,12 @@ _FACTS = tuple(field.name for field in fields(TaskFacts))
 
 @dataclass(frozen=True, slots=True)
 class TaskHead:
-    """What an ETag needs: the revision, and the state at the instant of reading."""
+    """What an ETag and a command need: the revision, and the state at the instant of reading."""
 
     task_id: str
     rev: int
+    flow: Flow
+    closed_at: datetime | None
     state: TaskState
     facts: TaskFacts
     read_at: datetime
@@ -34,7 +36,6 @@ class TaskStatus:
     head: TaskHead
     case_id: str
     round: int
-    flow: Flow
     registered_at: datetime
     opens_at: datetime
     window_basis: str
@@ -61,7 +62,7 @@ _HEAD = "SELECT f.*, checkin_now() AS read_at FROM task_facts f WHERE f.task_id 
 
 _STATUS = """
     SELECT f.*, checkin_now() AS read_at,
-           t.case_id, t.round, t.flow, t.registered_at, t.opens_at, t.window_basis, t.start_day, t.nominal_day,
+           t.case_id, t.round, t.registered_at, t.opens_at, t.window_basis, t.start_day, t.nominal_day,
            t.last_day, t.rolled_over, t.calendar_version,
            (SELECT max(version) FROM fence_version v WHERE v.task_id = t.task_id) AS fence_version,
            (SELECT array_agg(ROW(m.person_id, m.state, m.has_reference, m.accepted_at, m.check_in_id::text, m.method)
@@ -159,12 +160,55 @@ async def read_registered(connection: Connection, task_id: str) -> dict[str, Any
     return {**row, "state": head.state} if head else None
 
 
+async def read_member_state(connection: Connection, task_id: str, person_id: str) -> MemberState | None:
+    """None when the person is not on the roster."""
+    state = await connection.fetchval(
+        "SELECT state FROM member_status WHERE task_id = $1 AND person_id = $2", task_id, person_id
+    )
+    return state and MemberState(state)
+
+
 async def void_task(connection: Connection, task_id: str, superseded_by: str | None) -> None:
     await connection.execute(
         "UPDATE task SET voided_at = checkin_now(), superseded_by = $2 WHERE task_id = $1",
         task_id,
         superseded_by,
     )
+
+
+async def suspend_task(connection: Connection, task_id: str, at: datetime) -> None:
+    await connection.execute("INSERT INTO suspension (task_id, suspended_at) VALUES ($1, $2)", task_id, at)
+
+
+async def resume_task(connection: Connection, task_id: str, at: datetime) -> None:
+    await connection.execute(
+        "UPDATE suspension SET resumed_at = $2 WHERE task_id = $1 AND resumed_at IS NULL", task_id, at
+    )
+
+
+async def was_suspended(connection: Connection, task_id: str) -> bool:
+    """Whether the task is suspended or ever was."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM suspension WHERE task_id = $1)", task_id
+    )
+    return found
+
+
+async def revoke_acceptance(connection: Connection, task_id: str, person_id: str, at: datetime) -> None:
+    """The member's live acceptance stays as a revoked one. A task that ended complete ends anew without it."""
+    await connection.execute(
+        "UPDATE acceptance SET revoked_at = $3 WHERE task_id = $1 AND person_id = $2 AND revoked_at IS NULL",
+        task_id,
+        person_id,
+        at,
+    )
+    await connection.execute(
+        "UPDATE task SET announced_end = NULL WHERE task_id = $1 AND announced_end = 'completed'", task_id
+    )
+
+
+async def close_task(connection: Connection, task_id: str, at: datetime) -> None:
+    await connection.execute("UPDATE task SET closed_at = $2 WHERE task_id = $1", task_id, at)
 
 
 async def superseded_by(connection: Connection, task_id: str) -> str | None:
@@ -283,17 +327,25 @@ async def write_audit(
 
 def _head(row: Any) -> TaskHead:
     facts = TaskFacts(**{name: row[name] for name in _FACTS})
-    return TaskHead(row["task_id"], row["rev"], state_at(facts, row["read_at"]), facts, row["read_at"])
+    return TaskHead(
+        task_id=row["task_id"],
+        rev=row["rev"],
+        flow=Flow(row["flow"]),
+        closed_at=row["closed_at"],
+        state=state_at(facts, row["read_at"]),
+        facts=facts,
+        read_at=row["read_at"],
+    )
 
 
 def _status(row: Any) -> TaskStatus:
     static = {
         field.name: row[field.name]
         for field in fields(TaskStatus)
-        if field.name not in {"head", "members", "flow"}
+        if field.name not in {"head", "members"}
     }
     members = tuple(_member(*values) for values in row["members"])
-    return TaskStatus(head=_head(row), flow=Flow(row["flow"]), members=members, **static)
+    return TaskStatus(head=_head(row), members=members, **static)
 
 
 def _member(
