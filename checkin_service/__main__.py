@@ -1,7 +1,8 @@
-"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token`."""
+"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token | simulate`."""
 
 import argparse
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -34,6 +35,7 @@ from checkin_service.adapters.token_keys import (
 )
 from checkin_service.app import DRAIN_S, Stores, make_app, models_of
 from checkin_service.settings import SettingError, Settings, read_settings
+from checkin_service.simulator import PlatformError, add_options, read_options, simulate
 from checkin_service.usecases.sweep import sweep
 from face import FINGERPRINT, WorkerFailed
 
@@ -44,6 +46,7 @@ START_FAILURES = (
     KeyFileError,
     KeySetError,
     WorkerFailed,
+    PlatformError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     OSError,
@@ -85,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.add_argument("--minutes", type=int, default=15, choices=range(1, 16), metavar="1-15")
     token.set_defaults(run=_token)
+    played = commands.add_parser(
+        "simulate", help="play platform and persons against a running service, and say what differs"
+    )
+    add_options(played)
+    played.set_defaults(run=_simulate)
     return parser
 
 
@@ -152,6 +160,21 @@ def _token(settings: Settings, options: argparse.Namespace) -> None:
         )
     settings = _with_reachable_data(settings)
     print(development_token(settings.data_dir, options.sub, options.scope, options.minutes))
+
+
+def _simulate(settings: Settings, options: argparse.Namespace) -> None:
+    """Ends with 1 on any difference between what should have happened and what did."""
+
+    async def work() -> None:
+        report = await simulate(read_options(options))
+        if options.json:
+            options.json.write_text(json.dumps(report.as_json(), indent=1), "utf-8")
+        print(report.as_text())
+        if not report.as_expected:
+            sys.exit(1)
+
+    options.data_dir = options.data_dir or _with_reachable_data(settings).data_dir
+    _run(work())
 
 
 @contextmanager

@@ -81,10 +81,15 @@ def _jpeg(picture: Image.Image) -> bytes:
 
 
 def write_portraits(folder: Path) -> None:
-    """Every picture as a file, for trying the API by hand."""
+    """Every picture as a file, for trying the API by hand; in `faces` once more, as the simulator takes them."""
     folder.mkdir(parents=True, exist_ok=True)
     for picture in (hopper, hopper_altered, astronaut, astronaut_altered, landscape):
         (folder / f"{picture.__name__}.jpg").write_bytes(picture())
+    for reference, selfie in ((hopper, hopper_altered), (astronaut, astronaut_altered)):
+        face = folder / "faces" / reference.__name__
+        face.mkdir(parents=True, exist_ok=True)
+        (face / "reference.jpg").write_bytes(reference())
+        (face / "selfie.jpg").write_bytes(selfie())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The callers' side of HTTP: tokens, patience with a service that is busy, and what came back."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from checkin_service.adapters.token_keys import development_token
+
+Json = dict[str, Any]
+Form = tuple[bytes, dict[str, str]]
+"""A body and its headers."""
+_TOKEN_S = 600
+_ANSWER_S = 30
+# How long a caller goes on trying where the service asks to come back, or can't be reached.
+_PATIENCE_S = 60
+_UNREACHABLE_PAUSE_S = 0.5
+_COME_BACK = frozenset({"unavailable", "rate_limited", "idempotency_in_progress"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back in the end; status 0 and the code `unreachable` when nothing did."""
+
+    status: int
+    body: Json
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("code", ""))
+
+
+@dataclass(slots=True)
+class Client:
+    """All callers. `retries` counts the requests that were sent again, by why."""
+
+    session: aiohttp.ClientSession
+    url: str
+    data_dir: Path
+    retries: dict[str, int] = field(default_factory=dict)
+    _tokens: dict[tuple[str, str, int], str] = field(default_factory=dict)
+
+    async def platform(self, method: str, path: str, **request: Any) -> Reply:
+        return await self.call(method, path, "simulated-platform", "tasks", **request)
+
+    async def person(self, person_id: str, method: str, path: str, **request: Any) -> Reply:
+        return await self.call(method, path, person_id, "checkin", **request)
+
+    async def call(self, method: str, path: str, sub: str, scope: str, **request: Any) -> Reply:
+        """The first answer that does not ask to come back, or the last one within a minute."""
+        given_up = time.monotonic() + _PATIENCE_S
+        while True:
+            reply, pause_s = await self._send(method, path, sub, scope, **request)
+            may_go_on = reply.status == 0 or reply.code in _COME_BACK
+            if not may_go_on or time.monotonic() + pause_s > given_up:
+                return reply
+            self.retries[reply.code] = self.retries.get(reply.code, 0) + 1
+            await asyncio.sleep(pause_s)
+
+    async def _send(
+        self, method: str, path: str, sub: str, scope: str, **request: Any
+    ) -> tuple[Reply, float]:
+        """With the seconds after which it may be sent again."""
+        headers = {"Authorization": f"Bearer {self._token(sub, scope)}", **request.pop("headers", {})}
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+        try:
+            async with self.session.request(
+                method, self.url + path, headers=headers, timeout=timeout, **request
+            ) as answer:
+                body = await answer.read()
+                pause_s = float(answer.headers.get("Retry-After", _UNREACHABLE_PAUSE_S))
+                return Reply(answer.status, json.loads(body) if body else {}), pause_s
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return Reply(0, {"code": "unreachable"}), _UNREACHABLE_PAUSE_S
+
+    def _token(self, sub: str, scope: str) -> str:
+        """One of the last ten minutes."""
+        owner = sub, scope, int(time.monotonic() // _TOKEN_S)
+        if owner not in self._tokens:
+            self._tokens[owner] = development_token(self.data_dir, sub, scope, 15)
+        return self._tokens[owner]
+
+
+def multipart(fields: Json, files: list[tuple[str, bytes]]) -> Form:
+    """The same at every sending. Values that are no text are written as JSON."""
+    boundary = "simulated-phone"
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    parts = [(f'name="{name}"', text.encode()) for name, text in texts.items()]
+    parts += [(f'name="{name}"; filename="{name}.jpg"', content) for name, content in files]
+    body = b"".join(
+        b"--%b\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n"
+        % (boundary.encode(), head.encode(), content)
+        for head, content in parts
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return body + f"--{boundary}--\r\n".encode(), headers

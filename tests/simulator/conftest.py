@@ -1,0 +1,45 @@
+"""A running service and a simulation against it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.simulator import Options, Report, simulate
+from tests.service.conftest import UNLIMITED, database_url, databases, no_sweeps_in_between, stores
+from tests.service.stage import Stage, running_service
+from tests.simulator.photographed import SeeingEngine, write_faces
+
+__all__ = ["database_url", "databases", "no_sweeps_in_between", "stores"]
+
+Play = Callable[..., Awaitable[Report]]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("photos"), count=6)
+
+
+@pytest.fixture
+async def stage(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with running_service(
+        database_url, stores.redis_url or "", tmp_path, SeeingEngine(), **UNLIMITED
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def play(photos: Path) -> Play:
+    """Simulates against a stage."""
+
+    async def against(stage: Stage, **options: Any) -> Report:
+        return await simulate(options_for(stage, photos, **options))
+
+    return against
+
+
+def options_for(stage: Stage, photos: Path, **options: Any) -> Options:
+    url = str(stage.client.make_url("/"))
+    return Options(url, stage.settings.data_dir, photos, **options)
