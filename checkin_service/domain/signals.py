@@ -27,13 +27,13 @@ WORST_CLAIM_M = 100.0
 
 # 360 km/h: the fastest trains run at 350.
 GROUND_MPS = 100.0
-# 900 km/h in the air, and an hour at least to get on the plane, up, down and off.
+# 900 km/h in the air, and half an hour at least to taxi, climb and descend.
 AIR_MPS = 250.0
-AIRPORTS_S = 3600.0
+TAXI_AND_CLIMB_S = 1800.0
 # A usable fix is up to 60 s old and an upload takes up to 60 s, both on the earlier attempt at worst: somebody on the
 # fastest train is never reported.
 TIMING_S = 120.0
-# After that no journey on Earth is impossible (half its circumference takes 23.3 h), so an earlier position need not
+# After that no journey on Earth is impossible (half its circumference takes 22.7 h), so an earlier position need not
 # be kept for longer.
 POSITION_OF_USE = timedelta(hours=24)
 
@@ -146,9 +146,9 @@ def least_journey_s(distance_m: float) -> float:
     """The shortest time that anybody needs for a distance, by train or by plane.
 
     >>> [round(least_journey_s(km * 1000.0) / 60) for km in (10, 105, 1950)]
-    [2, 18, 190]
+    [2, 18, 160]
     """
-    return min(distance_m / GROUND_MPS, AIRPORTS_S + distance_m / AIR_MPS)
+    return min(distance_m / GROUND_MPS, TAXI_AND_CLIMB_S + distance_m / AIR_MPS)
 
 
 # --- One function a signal: its figures, or None ---
