@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from checkin_service.adapters.head_turns import HeadTurns
+from checkin_service.adapters.object_store import bucket_store, directory_store
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import (
     DATABASE_FAILURES,
@@ -20,11 +21,12 @@ from checkin_service.adapters.postgres.database import (
 from checkin_service.adapters.postgres.migrate import migrate
 from checkin_service.adapters.published_calendar import published_calendar
 from checkin_service.adapters.rate_limit import RateLimit
+from checkin_service.adapters.receipt_keys import load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
 from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import FaceEngine
+from checkin_service.ports import FaceEngine, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
@@ -103,6 +105,10 @@ async def _open_services(
     stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces
 ) -> Services:
     keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
+    receipt_keys = load_receipt_keys(
+        settings.receipt_key_path, may_create=settings.receipt_key_file is None
+    )
+    evidence = _evidence_store(settings)
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
@@ -118,6 +124,8 @@ async def _open_services(
         calendar=published_calendar(),
         keys=keys,
         token_keys=token_keys,
+        receipt_keys=receipt_keys,
+        evidence=evidence,
         faces=faces,
         policy=policy,
         liveness=HeadTurns() if settings.liveness else None,
@@ -125,6 +133,12 @@ async def _open_services(
         metrics=metrics,
         box=Box(*settings.service_box),
     )
+
+
+def _evidence_store(settings: Settings) -> ObjectStore:
+    if settings.evidence_url:
+        return bucket_store(settings.evidence_url)
+    return directory_store(settings.data_dir / "evidence")
 
 
 @asynccontextmanager

@@ -73,6 +73,12 @@ def _folder(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _bucket(text: str) -> str | None:
+    if text and not text.startswith("s3://"):
+        raise ValueError("must be s3://bucket/prefix")
+    return text or None
+
+
 def _workers(text: str) -> int:
     return _positive(text) if text else len(os.sched_getaffinity(0))
 
@@ -80,7 +86,7 @@ def _workers(text: str) -> int:
 SETTINGS: Mapping[str, Setting] = {
     "host": Setting("CHECKIN_HOST", "127.0.0.1", str, "Address to listen on"),
     "port": Setting("CHECKIN_PORT", "8080", _port, "Port to listen on; 0 picks a free one"),
-    "data_dir": Setting("CHECKIN_DATA_DIR", ".data", Path, "Embedded stores, development keys"),
+    "data_dir": Setting("CHECKIN_DATA_DIR", ".data", Path, "Embedded stores, keys, evidence"),
     "database_url": Setting("DATABASE_URL", "", _optional, "PostgreSQL 15 or newer; unset: the embedded one"),
     "redis_url": Setting("REDIS_URL", "", _optional, "Redis or Valkey; unset: the embedded one"),
     "jwks": Setting(
@@ -94,6 +100,18 @@ SETTINGS: Mapping[str, Setting] = {
         "",
         _optional,
         "File with the keys that wrap the persons' data keys; unset: made in the data directory",
+    ),
+    "receipt_key_file": Setting(
+        "CHECKIN_RECEIPT_KEY_FILE",
+        "",
+        _optional,
+        "File with the keys that sign receipts; unset: made in the data directory",
+    ),
+    "evidence_url": Setting(
+        "CHECKIN_EVIDENCE_URL",
+        "",
+        _bucket,
+        "Bucket for encrypted evidence, `s3://bucket/prefix`; unset: `evidence` in the data directory",
     ),
     "enrolment_basis": Setting(
         "CHECKIN_ENROLMENT_BASIS",
@@ -174,6 +192,8 @@ class Settings:
     redis_url: str | None
     jwks: str | None
     key_file: str | None
+    receipt_key_file: str | None
+    evidence_url: str | None
     enrolment_basis: str
     service_box: tuple[float, float, float, float]
     max_accuracy_m: float
@@ -197,6 +217,11 @@ class Settings:
     @property
     def key_path(self) -> Path:
         return Path(self.key_file) if self.key_file else self.data_dir / "keys" / "wrapping-keys.json"
+
+    @property
+    def receipt_key_path(self) -> Path:
+        named = self.receipt_key_file
+        return Path(named) if named else self.data_dir / "keys" / "receipt-keys.json"
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -24,6 +24,7 @@ SERVED = {
     ("PUT", "/v1/challenges/{challenge_id}/burst/{n}"): {"checkin"},
     ("POST", "/v1/check-ins"): {"checkin"},
     ("GET", "/v1/check-ins/{check_in_id}"): {"checkin"},
+    ("GET", "/v1/receipt-keys"): None,
     ("GET", "/livez"): None,
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): None,

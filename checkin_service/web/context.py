@@ -6,12 +6,13 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.rate_limit import RateLimit
+from checkin_service.adapters.receipt_keys import ReceiptKeys
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.calendar import Calendar
 from checkin_service.domain.decision import Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import FaceEngine, Liveness
+from checkin_service.ports import FaceEngine, Liveness, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.caller import Caller
 from checkin_service.web.messages import Language, negotiate
@@ -25,6 +26,8 @@ class Services:
     calendar: Calendar
     keys: TemplateKeys
     token_keys: TokenKeys
+    receipt_keys: ReceiptKeys
+    evidence: ObjectStore
     faces: FaceEngine
     policy: Policy
     liveness: Liveness | None

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres.database import DATABASE_FAILURES
 from checkin_service.adapters.token_keys import KeySetError
+from checkin_service.ports import StoreUnavailable
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import REQUEST_ID, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
@@ -24,6 +25,7 @@ OUR_FAILURES: tuple[type[BaseException], ...] = (
     KeySetError,
     PoolFull,
     PoolTimeout,
+    StoreUnavailable,
     WorkerFailed,
 )
 

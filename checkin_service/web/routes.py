@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from checkin_service.web import check_ins, me, operations, persons, tasks
+from checkin_service.web import check_ins, me, operations, persons, receipts, tasks
 from checkin_service.web.auth import authenticate
 from checkin_service.web.context import CALLER
 
@@ -47,6 +47,7 @@ ROUTES = (
     Route("PUT", "/v1/challenges/{challenge_id}/burst/{n}", check_ins.burst, PERSON),
     Route("POST", "/v1/check-ins", check_ins.submit, PERSON),
     Route("GET", "/v1/check-ins/{check_in_id}", check_ins.read, PERSON),
+    Route("GET", "/v1/receipt-keys", receipts.key_set),
     Route("GET", "/livez", operations.livez),
     Route("GET", "/readyz", operations.readyz),
     Route("GET", "/metrics", operations.metrics),

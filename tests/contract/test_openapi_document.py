@@ -21,7 +21,7 @@ from tests.access import SERVED
 from tests.contract.document import DOCUMENT, PATH, SCHEMAS, operations, resolved
 
 OPERATIONS = list(operations())
-V1 = [(method, path, operation) for method, path, operation in OPERATIONS if path.startswith("/v1/")]
+V1 = [(method, path, operation) for method, path, operation in OPERATIONS if operation["security"]]
 COMMANDS = {path for _, path, _ in V1 if path.startswith("/v1/tasks/{task_id}/")}
 
 

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGURED = ("DATABASE_URL", "REDIS_URL", "CHECKIN_JWKS", "CHECKIN_KEY_FILE")
+CONFIGURED = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CHECKIN_JWKS",
+    "CHECKIN_KEY_FILE",
+    "CHECKIN_RECEIPT_KEY_FILE",
+    "CHECKIN_EVIDENCE_URL",
+)
 STOP_TIMEOUT_S = 40
 
 
