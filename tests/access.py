@@ -5,6 +5,7 @@ SERVED = {
     ("PUT", "/v1/tasks/{task_id}"): {"tasks"},
     ("GET", "/v1/tasks/{task_id}"): {"tasks", "review"},
     ("POST", "/v1/tasks/query"): {"tasks", "review"},
+    ("GET", "/v1/cases/{case_id}"): {"tasks", "review"},
     ("GET", "/v1/changes"): {"tasks"},
     ("POST", "/v1/tasks/{task_id}/void"): {"tasks"},
     ("POST", "/v1/tasks/{task_id}/extend"): {"tasks"},

@@ -50,6 +50,7 @@ CREATE TABLE task (
     UNIQUE (task_id, opens_at, closes_at)
 );
 CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS NULL;
+CREATE INDEX task_case ON task (case_id, round);
 CREATE INDEX task_closing ON task (closes_at, task_id)
     WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
 

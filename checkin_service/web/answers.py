@@ -9,8 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from checkin_service.adapters.postgres.feed import Change
-from checkin_service.adapters.postgres.tasks import TaskStatus
+from checkin_service.adapters.postgres.tasks import Round, TaskHead, TaskStatus
 from checkin_service.domain.calendar import shanghai_time
+from checkin_service.domain.case import what_follows
 from checkin_service.domain.task import MemberStatus, members_digest
 
 
@@ -67,11 +68,45 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
             "calendar_version": status.calendar_version,
         },
         "fence_version": status.fence_version,
-        "progress": {"total": facts.total, "accepted": facts.accepted, "in_review": facts.in_review},
+        "progress": _progress_json(status.head),
         "members": [_member_json(member) for member in status.members],
         "rev": status.head.rev,
-        **({"closed_at": instant_text(status.head.closed_at)} if status.head.closed_at else {}),
+        **_closed_json(status.head),
         "members_digest": members_digest(status.members),
+    }
+
+
+def _progress_json(head: TaskHead) -> dict[str, Any]:
+    facts = head.facts
+    return {"total": facts.total, "accepted": facts.accepted, "in_review": facts.in_review}
+
+
+def _closed_json(head: TaskHead) -> dict[str, Any]:
+    return {"closed_at": instant_text(head.closed_at)} if head.closed_at else {}
+
+
+def case_json(case_id: str, rounds: Sequence[Round]) -> dict[str, Any]:
+    """What follows is said by the last round that was not voided, if there is one."""
+    counting = [r.head for r in rounds if not r.head.facts.voided]
+    return {
+        "case_id": case_id,
+        "rounds": [_round_json(r) for r in rounds],
+        "follows": what_follows(counting[-1].flow, counting[-1].state) if counting else None,
+    }
+
+
+def _round_json(of_case: Round) -> dict[str, Any]:
+    head = of_case.head
+    return {
+        "task_id": head.task_id,
+        "round": of_case.round,
+        "flow": head.flow,
+        "rectifies": of_case.rectifies,
+        "state": head.state,
+        "opens_at": instant_text(of_case.opens_at),
+        "closes_at": instant_text(head.facts.closes_at),
+        "progress": _progress_json(head),
+        **_closed_json(head),
     }
 
 

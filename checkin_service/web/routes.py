@@ -35,6 +35,7 @@ ROUTES = (
     Route("POST", "/v1/tasks/{task_id}/resume", tasks.resume, PLATFORM),
     Route("POST", "/v1/tasks/{task_id}/members/{person_id}/revoke", tasks.revoke, READERS),
     Route("POST", "/v1/tasks/{task_id}/close", tasks.close, PLATFORM),
+    Route("GET", "/v1/cases/{case_id}", tasks.case, READERS),
     Route("GET", "/v1/changes", tasks.changes, PLATFORM),
     Route("PUT", "/v1/persons/{person_id}/reference", persons.enrol, PLATFORM),
     Route("GET", "/v1/persons/{person_id}/reference", persons.reference, PLATFORM),

@@ -13,7 +13,7 @@ from checkin_service.usecases.command_task import CarryOut, Command
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import RefusedRegistration, every_fault, register_task
 from checkin_service.web import schema
-from checkin_service.web.answers import Answer, feed_json, status_answer, status_json
+from checkin_service.web.answers import Answer, case_json, feed_json, status_answer, status_json
 from checkin_service.web.body import json_digest, read_json
 from checkin_service.web.context import caller, services
 from checkin_service.web.idempotency import once
@@ -64,6 +64,15 @@ async def query(request: web.Request) -> web.Response:
         "missing": [task_id for task_id in wanted if task_id not in found],
     }
     return Answer(200, body).response()
+
+
+async def case(request: web.Request) -> web.Response:
+    case_id = found_id(request, "case_id")
+    async with services(request).database.connection() as connection:
+        rounds = await task_rows.read_case(connection, case_id)
+    if not rounds:
+        raise Refusal("not_found")
+    return Answer(200, case_json(case_id, rounds)).response()
 
 
 async def changes(request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import geofence
+from checkin_service.domain.case import Follows
 from checkin_service.domain.decision import Outcome
 from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
 from checkin_service.domain.roster import Category
@@ -119,6 +120,7 @@ def test_every_component_is_used() -> None:
         ("PhotoWarningCode", PhotoWarning),
         ("MemberState", MemberState),
         ("Flow", Flow),
+        ("Follows", Follows),
         ("Language", Language),
         ("Frame", geofence.Frame),
     ],

@@ -13,8 +13,8 @@ import pytest
 from checkin_service.adapters.postgres import tasks
 from checkin_service.adapters.postgres.database import Connection, open_database
 from checkin_service.adapters.postgres.feed import FEED_LOCK
+from checkin_service.usecases import command_task
 from checkin_service.usecases.sweep import sweep
-from checkin_service.web import tasks as task_handlers
 from checkin_service.web.messages import NOTICE_VERSION
 from tests.service.conftest import SetClock
 from tests.service.stage import ALL_SCOPES, FAR, INSIDE, Json, Reply, Stage, photo_of, place, registration
@@ -681,7 +681,7 @@ async def test_a_failure_of_ours_is_not_stored(shared_stage: Stage, monkeypatch:
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(task_handlers.commands, "command_task", away)
+        patch.setattr(command_task, "command_task", away)
         failed = await keyed.void()
         assert (failed.status, failed.code) == (503, "unavailable")
     assert (await keyed.void()).status == 200

@@ -49,6 +49,16 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """A task as a round of its case."""
+
+    head: TaskHead
+    round: int
+    rectifies: str | None
+    opens_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FenceVersion:
     version: int
     effective_at: datetime
@@ -85,6 +95,19 @@ async def read_statuses(connection: Connection, task_ids: Sequence[str]) -> dict
 
 async def read_status(connection: Connection, task_id: str) -> TaskStatus | None:
     return (await read_statuses(connection, [task_id])).get(task_id)
+
+
+async def read_case(connection: Connection, case_id: str) -> list[Round]:
+    """Every round of a case in order, voided ones before what took their place; none when there is no such case."""
+    rows = await connection.fetch(
+        """
+        SELECT f.*, checkin_now() AS read_at, t.round, t.rectifies, t.opens_at
+        FROM task t JOIN task_facts f USING (task_id)
+        WHERE t.case_id = $1 ORDER BY t.round, t.voided_at NULLS LAST, t.task_id
+        """,
+        case_id,
+    )
+    return [Round(_head(row), row["round"], row["rectifies"], row["opens_at"]) for row in rows]
 
 
 async def lock_task(connection: Connection, task_id: str) -> bool:
@@ -340,9 +363,7 @@ def _head(row: Any) -> TaskHead:
 
 def _status(row: Any) -> TaskStatus:
     static = {
-        field.name: row[field.name]
-        for field in fields(TaskStatus)
-        if field.name not in {"head", "members"}
+        field.name: row[field.name] for field in fields(TaskStatus) if field.name not in {"head", "members"}
     }
     members = tuple(_member(*values) for values in row["members"])
     return TaskStatus(head=_head(row), members=members, **static)
