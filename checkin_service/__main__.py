@@ -1,4 +1,4 @@
-"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token | simulate`."""
+"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token | verify-receipt | simulate`."""
 
 import argparse
 import asyncio
@@ -27,9 +27,11 @@ from checkin_service.adapters.key_file import KeyFileError
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
 from checkin_service.adapters.postgres.migrate import migrate
+from checkin_service.adapters.receipt_keys import receipt_key_id, verify_receipt
 from checkin_service.adapters.token_keys import (
     DEVELOPMENT_ISSUER,
     KeySetError,
+    TokenKeys,
     development_key_set,
     development_token,
 )
@@ -88,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.add_argument("--minutes", type=int, default=15, choices=range(1, 16), metavar="1-15")
     token.set_defaults(run=_token)
+    verify = commands.add_parser("verify-receipt", help="say what a receipt says, or why it is none")
+    verify.add_argument("receipt", help="the receipt as it was shown")
+    verify.add_argument(
+        "--keys", help="file or URL of the published keys, …/v1/receipt-keys; else this service's own"
+    )
+    verify.set_defaults(run=_verify_receipt)
     played = commands.add_parser(
         "simulate", help="play platform and persons against a running service, and say what differs"
     )
@@ -175,6 +183,20 @@ def _simulate(settings: Settings, options: argparse.Namespace) -> None:
 
     options.data_dir = options.data_dir or _with_reachable_data(settings).data_dir
     _run(work())
+
+
+def _verify_receipt(settings: Settings, options: argparse.Namespace) -> None:
+    async def work(source: str) -> None:
+        keys = TokenKeys(source)
+        await keys.load()
+        key_id = receipt_key_id(options.receipt)
+        claims = verify_receipt(await keys.find(key_id), options.receipt)
+        print(
+            f"genuine: {claims['sub']} has checked in to task {claims['task_id']}, at {claims['accepted_at']}, "
+            f"method {claims['method']} (check-in {claims['check_in_id']}, signed by {key_id})"
+        )
+
+    _run(work(options.keys or str(_with_reachable_data(settings).receipt_key_path)))
 
 
 @contextmanager

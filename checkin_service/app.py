@@ -105,9 +105,7 @@ async def _open_services(
     stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces
 ) -> Services:
     keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
-    receipt_keys = load_receipt_keys(
-        settings.receipt_key_path, may_create=settings.receipt_key_file is None
-    )
+    receipt_keys = load_receipt_keys(settings.receipt_key_path, may_create=settings.receipt_key_file is None)
     evidence = _evidence_store(settings)
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()

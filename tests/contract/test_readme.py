@@ -20,7 +20,7 @@ from tests.service.own_process import OwnProcess, served
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 SHELL = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND_ROW = re.compile(r"^\| `([a-z]+)` \| (.*?) \|$", re.MULTILINE)
+COMMAND_ROW = re.compile(r"^\| `([a-z-]+)` \| (.*?) \|$", re.MULTILINE)
 SETTING_ROW = re.compile(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ def test_the_table_of_settings_is_the_settings() -> None:
 def test_the_table_of_commands_is_the_commands() -> None:
     command, wide = (sys.executable, "-m", "checkin_service", "--help"), {**os.environ, "COLUMNS": "200"}
     told = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True, check=True).stdout
-    commands = re.findall(r"^    ([a-z]+) +(.+)$", told, re.MULTILINE)
+    commands = re.findall(r"^    ([a-z-]+) +(.+)$", told, re.MULTILINE)
     assert COMMAND_ROW.findall(README.read_text("utf-8")) == commands
     assert ("serve", "run the service until SIGTERM or Ctrl-C") in commands
 
