@@ -1,4 +1,4 @@
-"""The command line: `python -m checkin_service serve | migrate | sweep | coverage | token | verify-receipt | simulate`."""
+"""The command line: `python -m checkin_service`, with one of the commands that README.md lists."""
 
 import argparse
 import asyncio
@@ -196,7 +196,8 @@ def _verify_receipt(settings: Settings, options: argparse.Namespace) -> None:
             f"method {claims['method']} (check-in {claims['check_in_id']}, signed by {key_id})"
         )
 
-    _run(work(options.keys or str(_with_reachable_data(settings).receipt_key_path)))
+    own = settings.receipt_key_file or str(_with_reachable_data(settings).receipt_key_path)
+    _run(work(options.keys or own))
 
 
 @contextmanager
