@@ -196,8 +196,8 @@ def _verify_receipt(settings: Settings, options: argparse.Namespace) -> None:
             f"method {claims['method']} (check-in {claims['check_in_id']}, signed by {key_id})"
         )
 
-    own = settings.receipt_key_file or str(_with_reachable_data(settings).receipt_key_path)
-    _run(work(options.keys or own))
+    named = options.keys or settings.receipt_key_file
+    _run(work(named or str(_with_reachable_data(settings).receipt_key_path)))
 
 
 @contextmanager

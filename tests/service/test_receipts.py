@@ -322,10 +322,11 @@ async def test_everyone_may_have_the_keys_and_keep_them_for_a_while(stage: Stage
     )
 
 
-def verified(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def verified(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command, whose data directory would be in this folder."""
     return subprocess.run(
         [sys.executable, "-m", "checkin_service", "verify-receipt", *arguments],
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"], "CHECKIN_DATA_DIR": str(folder / "data"), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -335,8 +336,9 @@ def verified(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 def test_the_command_says_what_a_receipt_says(keys: ReceiptKeys, path: Path, tmp_path: Path) -> None:
     published = tmp_path / "published.json"
     published.write_text(json.dumps(keys.published))
-    by_anyone = verified("--keys", str(published), receipt(keys))
-    by_the_service = verified(receipt(keys), CHECKIN_RECEIPT_KEY_FILE=str(path))
+    by_anyone = verified(tmp_path, "--keys", str(published), receipt(keys))
+    by_the_service = verified(tmp_path, receipt(keys), CHECKIN_RECEIPT_KEY_FILE=str(path))
+    assert not (tmp_path / "data").exists()
     for run in (by_anyone, by_the_service):
         assert run.returncode == 0, run.stderr
         assert all(claim in run.stdout for claim in ACCEPTANCE.values())
@@ -349,7 +351,7 @@ def test_the_command_says_what_is_wrong_with_one(keys: ReceiptKeys, path: Path, 
         (receipt(keys)[:-9], str(path)),
         (receipt(keys), "absent.json"),
     ):
-        run = verified("--keys", where, shown)
+        run = verified(tmp_path, "--keys", where, shown)
         assert (run.returncode, run.stdout) == (1, "")
         assert run.stderr.startswith("checkin_service verify-receipt: ")
         assert "Traceback" not in run.stderr
