@@ -46,9 +46,9 @@ ENCODERS = {"sface": ("sface", "dlib"), "dlib": ("dlib",)}
 MODELS = {"sface": SFACE_MODEL, "dlib": DLIB_RESNET_MODEL}
 
 LOOK_ALIKE_MARGINS = {SFACE_MODEL: 0.05}
-"""How near another member of the roster may come to the person's own score. With this, honest members are taken for
-look-alikes in 0.03 % of check-ins on rosters of 20 and 0.05 % on rosters of 50; no margin of dlib's score keeps that
-below 5 %, so by dlib nobody is looked for."""
+"""How near another member of the roster may come to the person's own score. How often honest members are then taken for
+look-alikes stands in docs/accuracy.md; no margin of dlib's score keeps that below 5 %, so by dlib nobody is looked
+for."""
 
 log = structlog.get_logger("checkin_service.app")
 

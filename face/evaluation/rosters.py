@@ -21,15 +21,18 @@ _LEAST_MEMBERS = 2
 
 @dataclass(frozen=True, slots=True)
 class LookAlikes:
-    """On ``rosters`` of ``members`` persons of the group: of those above the threshold for themselves, who is flagged;
-    of members above the threshold for another member, who is flagged, and who scores as high for himself or higher."""
+    """On ``rosters`` of ``members`` persons of the group: of those above the threshold for themselves, who is flagged,
+    and how many different persons these are; of members above the threshold for another member, who is flagged and who
+    scores as high for himself or higher, and how many different pairs of persons these are."""
 
     group: str
     members: int
     rosters: int
     false_alarms: Rate
+    alarmed_persons: int
     impostors_caught: Rate
     impostors_nearer_to_themselves: Rate
+    impostor_pairs: int
 
 
 def look_alikes(
@@ -47,22 +50,24 @@ def look_alikes(
     drawn = [_drawn(several, size, generator) for _ in range(rosters)]
     columns = zip(*(_trials(group.scores[np.ix_(*two)], person[two[0]]) for two in drawn), strict=True)
     seen, claimed, score, rival, himself = map(np.concatenate, columns)
-    passed, genuine, draws = score >= threshold, seen == claimed, drawn_persons(group.persons)
+    passed, draws = score >= threshold, drawn_persons(group.persons)
+    first, second = np.minimum(seen, claimed), np.maximum(seen, claimed)
 
     def rate(kind: Mask, hits: Mask) -> Rate:
-        first, second = np.minimum(seen, claimed), np.maximum(seen, claimed)
-        counted = kind & passed
-        pairs = Pairs(first[counted], second[counted], score[counted])
-        return PersonBootstrap(pairs, draws).rate(hits[counted])
+        pairs = Pairs(first[kind], second[kind], score[kind])
+        return PersonBootstrap(pairs, draws).rate(hits[kind])
 
-    flagged = rival >= score - margin
+    flagged, nearer = rival >= score - margin, himself >= score
+    genuine, impostor = passed & (seen == claimed), passed & (seen != claimed)
     return LookAlikes(
         group.name,
         size,
         rosters,
         rate(genuine, flagged),
-        rate(~genuine, flagged),
-        rate(~genuine, himself >= score),
+        len(np.unique(seen[genuine & flagged])),
+        rate(impostor, flagged),
+        rate(impostor, nearer),
+        len(np.unique(first[impostor] * group.persons + second[impostor])),
     )
 
 

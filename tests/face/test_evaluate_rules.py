@@ -208,9 +208,10 @@ def test_the_best_of_all_others_counts() -> None:
             (genuine if seen == claimed else impostors).append(rival >= score[seen, claimed] - margin)
     assert 0 < sum(genuine) < len(genuine)
     assert impostors
-    assert counts(looked(group, threshold, margin))[:2] == [
-        (10 * sum(kind), 10 * len(kind)) for kind in (genuine, impostors)
-    ]
+    found = looked(group, threshold, margin)
+    assert counts(found)[:2] == [(10 * sum(kind), 10 * len(kind)) for kind in (genuine, impostors)]
+    # Each roster is of everybody, and scores are the same both ways.
+    assert (found.alarmed_persons, 2 * found.impostor_pairs) == (sum(genuine), len(impostors))
 
 
 def test_a_roster_has_as_many_as_there_are_with_two_faces() -> None:
