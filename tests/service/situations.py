@@ -36,6 +36,18 @@ async def ordered(stage: Stage, task_id: str, command: str, body: Json | None = 
     return status
 
 
+async def traces(stage: Stage, task_id: str) -> tuple[list[str], list[str]]:
+    """What a change leaves: feed entries and audit rows."""
+    changes = await stage.sql("SELECT type FROM change WHERE task_id = $1 ORDER BY rev", task_id)
+    audit = await stage.sql("SELECT action FROM audit WHERE task_id = $1 ORDER BY audit_id", task_id)
+    return [row["type"] for row in changes], [row["action"] for row in audit]
+
+
+def assert_conflict(reply: Reply, state: str) -> None:
+    assert (reply.status, reply.code) == (409, "state_conflict")
+    assert state in reply.body["detail"]
+
+
 async def accept(stage: Stage, task_id: str, person_id: str) -> None:
     reply = await stage.check_in(person_id, task_id)
     assert reply.body["outcome"] == "accepted", reply.body

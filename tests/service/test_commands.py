@@ -1,8 +1,7 @@
-"""The platform's commands in every state, twice, stale and at once; and the `Idempotency-Key` of changing calls."""
+"""The platform's commands one by one, twice, stale and at once; and the `Idempotency-Key` of changing calls."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,15 +16,9 @@ from checkin_service.usecases import command_task
 from checkin_service.usecases.sweep import sweep
 from checkin_service.web.messages import NOTICE_VERSION
 from tests.service.conftest import SetClock
+from tests.service.situations import Situation, assert_conflict, expired, invalidated, new_id, traces
 from tests.service.stage import ALL_SCOPES, FAR, INSIDE, Json, Reply, Stage, photo_of, place, registration
-from tests.service.window import (
-    CLOSES_AT,
-    MICROSECOND,
-    NOON,
-    OPENS_AT,
-    PROVISIONAL_CLOSES_AT,
-    PROVISIONAL_OPENS_AT,
-)
+from tests.service.window import CLOSES_AT, MICROSECOND, NOON, OPENS_AT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 # for tests with a service of their own, because they take its defences away or sweep everything
@@ -42,12 +35,7 @@ ELSEWHERE = place(
 )
 FENCE_COMMAND = {"reason": "迁址", "place": ELSEWHERE}
 BODIES: dict[str, Json] = {"void": VOID, "extend": EXTEND, "fence": FENCE_COMMAND}
-CHANGES = {"void": "task_voided", "extend": "deadline_changed", "fence": "fence_changed"}
 EVERY_COMMAND = pytest.mark.parametrize("command", BODIES)
-
-
-def new_id(kind: str = "T") -> str:
-    return f"{kind}-{uuid4().hex[:12]}"
 
 
 async def order(
@@ -58,110 +46,7 @@ async def order(
     return await stage.platform("POST", path, BODIES[command] if body is None else body, headers=headers)
 
 
-async def traces(stage: Stage, task_id: str) -> tuple[list[str], list[str]]:
-    """What a change leaves: feed entries and audit rows."""
-    changes = await stage.sql("SELECT type FROM change WHERE task_id = $1 ORDER BY rev", task_id)
-    audit = await stage.sql("SELECT action FROM audit WHERE task_id = $1 ORDER BY audit_id", task_id)
-    return [row["type"] for row in changes], [row["action"] for row in audit]
-
-
-def assert_conflict(reply: Reply, state: str) -> None:
-    assert (reply.status, reply.code) == (409, "state_conflict")
-    assert state in reply.body["detail"]
-
-
-# --- Every command in every state ---
-
-
-async def pending_material(stage: Stage, task_id: str, person_id: str) -> None:
-    await stage.register(task_id, person_id, **APPROVED)
-
-
-async def open_(stage: Stage, task_id: str, person_id: str) -> None:
-    await stage.ready_task(task_id, person_id, **APPROVED, flow="routine")
-
-
-async def completed(stage: Stage, task_id: str, person_id: str) -> None:
-    await open_(stage, task_id, person_id)
-    assert (await stage.check_in(person_id, task_id)).body["outcome"] == "accepted"
-
-
-async def completed_and_over(stage: Stage, task_id: str, person_id: str) -> None:
-    await completed(stage, task_id, person_id)
-    await stage.set_clock(CLOSES_AT)
-
-
-async def expired(stage: Stage, task_id: str, person_id: str) -> None:
-    await open_(stage, task_id, person_id)
-    await stage.set_clock(CLOSES_AT)
-
-
-async def expired_pending_review(stage: Stage, task_id: str, person_id: str) -> None:
-    await open_(stage, task_id, person_id)
-    receipt = """INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
-                 received_at) VALUES (gen_random_uuid(), 'x', $1, $2, '', gen_random_uuid(), $2, checkin_now())"""
-    await stage.sql(receipt, person_id, task_id)
-    await stage.set_clock(CLOSES_AT)
-
-
-async def provisional_end(stage: Stage, task_id: str, person_id: str) -> None:
-    await stage.set_clock(PROVISIONAL_OPENS_AT)
-    await stage.ready_task(task_id, person_id, approved_at=PROVISIONAL_OPENS_AT.isoformat())
-    await stage.set_clock(PROVISIONAL_CLOSES_AT)
-
-
-async def invalidated(stage: Stage, task_id: str, person_id: str) -> None:
-    await completed(stage, task_id, person_id)
-    await stage.sql("UPDATE acceptance SET revoked_at = checkin_now() WHERE task_id = $1", task_id)
-    await stage.set_clock(CLOSES_AT)
-
-
-async def voided(stage: Stage, task_id: str, person_id: str) -> None:
-    await open_(stage, task_id, person_id)
-    await order(stage, task_id, "void", {"reason": "x", "superseded_by": "T-2"})
-
-
-SITUATIONS: dict[Callable[[Stage, str, str], Awaitable[None]], tuple[str, set[str]]] = {
-    # how it came about: the state, and the commands that are allowed then
-    pending_material: ("pending_material", {"void", "extend", "fence"}),
-    open_: ("open", {"void", "extend", "fence"}),
-    completed: ("completed", {"void", "fence"}),
-    completed_and_over: ("completed", {"void"}),
-    expired: ("expired", {"void", "extend"}),
-    expired_pending_review: ("expired_pending_review", {"void", "extend"}),
-    provisional_end: ("expired_pending_review", {"void", "extend"}),
-    invalidated: ("invalidated", {"void", "extend"}),
-    voided: ("voided", set()),
-}
-
-
-@EVERY_COMMAND
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.__name__)
-async def test_a_command_is_allowed_in_its_states_only(
-    shared_stage: Stage,
-    shared_clock: SetClock,
-    situation: Callable[[Stage, str, str], Awaitable[None]],
-    command: str,
-) -> None:
-    await shared_clock(NOON)
-    task_id, (state, allowed) = new_id(), SITUATIONS[situation]
-    await situation(shared_stage, task_id, new_id("p"))
-    # a microsecond on, for no two fences take force at one instant
-    await shared_clock((await shared_stage.sql("SELECT checkin_now()"))[0][0] + MICROSECOND)
-    before, (changes, audit) = await shared_stage.status(task_id), await traces(shared_stage, task_id)
-    assert before["state"] == state
-    body = EXTEND | {"deadline_at": "2027-06-01T00:00:00+08:00"} if command == "extend" else BODIES[command]
-
-    reply = await order(shared_stage, task_id, command, body)
-    after = await shared_stage.status(task_id)
-    if command in allowed:
-        assert (reply.status, reply.body) == (200, after)
-        assert after["rev"] == before["rev"] + 1
-        assert await traces(shared_stage, task_id) == ([*changes, CHANGES[command]], [*audit, command])
-    else:
-        assert_conflict(reply, state)
-        assert after == before
-        assert await traces(shared_stage, task_id) == (changes, audit)
+# --- Every command (in every state: test_task_life.py) ---
 
 
 @EVERY_COMMAND
@@ -300,10 +185,9 @@ async def swept(stage: Stage, instant: datetime) -> int:
 @OWN_SERVICE
 @pytest.mark.parametrize("was", [expired, invalidated], ids=["expired", "invalidated"])
 async def test_an_extension_opens_an_ended_task_and_its_end_is_announced_again(
-    stage: Stage, was: Callable[[Stage, str, str], Awaitable[None]]
+    stage: Stage, was: Situation
 ) -> None:
-    await stage.set_clock(NOON)
-    await was(stage, "T1", "p-1")
+    await was(stage, "T1", "p-1", "p-2")
     assert await swept(stage, CLOSES_AT) == 1
     extended = await order(stage, "T1", "extend")
     assert (extended.status, extended.body["state"]) == (200, "open")
@@ -317,9 +201,8 @@ async def test_an_extension_opens_an_ended_task_and_its_end_is_announced_again(
 
 
 async def test_a_person_checks_in_to_an_extended_task(shared_stage: Stage, shared_clock: SetClock) -> None:
-    await shared_clock(NOON)
     task_id, person_id = new_id(), new_id("p")
-    await expired(shared_stage, task_id, person_id)
+    await expired(shared_stage, task_id, new_id("p"), person_id)
     assert (await shared_stage.check_in(person_id, task_id)).reasons == ["window_closed"]
     await order(shared_stage, task_id, "extend")
     assert (await shared_stage.check_in(person_id, task_id)).body["outcome"] == "accepted"
