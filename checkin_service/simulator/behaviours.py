@@ -132,7 +132,7 @@ _TABLE = (
     Behaviour("two_challenges", (Step((ACCEPTED, _REPEATED), sending=Sending.TWO_CHALLENGES),)),
     Behaviour("again", (_GOOD, Step((_REPEATED,)))),
     Behaviour("used_challenge", (_FAR, Step((_CHALLENGE,), reuses=True))),
-    Behaviour("expired_challenge", (Step((_CHALLENGE,), waits=True), _GOOD), share=0),
+    Behaviour("expired_challenge", (Step((_CHALLENGE,), waits=True),), share=0),
     Behaviour("stubborn", (_FAR,) * 10 + (Step(_rejected(Reason.TOO_MANY_ATTEMPTS)),)),
     Behaviour("not_enrolled", (Step(_rejected(Reason.NOT_ENROLLED)),), enrolled=False),
     Behaviour("no_consent", (Step((_NO_CONSENT,)),), consents=False),

@@ -23,8 +23,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`submissions` with their retries counted once, `seconds` from the first arrival to the last answer, `late_s`: by
-    how much the simulator itself was late with an arrival, at the worst. `platform`: what status or feed told wrong.
+    """`submissions`: each once, however often it was sent. `seconds` from the first arrival to the last answer; `cpu_s`
+    what the simulator took meanwhile, and `late_s` by how much it was late with an arrival, at the worst. `platform`:
+    what status or feed told wrong.
     """
 
     seed: int
@@ -32,6 +33,7 @@ class Report:
     submissions: int
     seconds: float
     late_s: float
+    cpu_s: float
     retries: Mapping[str, int]
     platform: Sequence[str]
 
@@ -54,7 +56,8 @@ class Report:
             yield from (f"  {row.behaviour}: {difference}" for difference in row.differences)
         rate = self.submissions / self.seconds
         yield f"\n{self.submissions} submissions in {self.seconds:.1f} s, {rate:.1f} a second; seed {self.seed}"
-        yield f"sent again: {_counts(self.retries)}; the simulator was late by {self.late_s:.2f} s at most"
+        yield f"sent again: {_counts(self.retries)}"
+        yield f"the simulator took {self.cpu_s:.1f} s of CPU and was late by {self.late_s:.2f} s at most"
         yield from (f"  the platform: {difference}" for difference in self.platform)
         yield "Everything was as expected." if self.as_expected else "NOT EVERYTHING WAS AS EXPECTED."
 

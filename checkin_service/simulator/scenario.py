@@ -76,9 +76,9 @@ def scenario(
 
 
 def _deal(behaviours: Sequence[Behaviour], count: int, random: Random) -> list[Behaviour]:
-    """Each by its share; shuffled, but nobody is missing who can be there."""
+    """One of each as far as they go, then by their shares."""
     deck = [behaviour for behaviour in behaviours for _ in range(max(1, behaviour.share))]
-    dealt = [*behaviours, *(deck * (count // len(deck) + 1))][:count]
+    dealt = [*random.sample(behaviours, len(behaviours)), *(deck * (count // len(deck) + 1))][:count]
     random.shuffle(dealt)
     return dealt
 

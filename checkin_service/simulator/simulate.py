@@ -45,7 +45,7 @@ async def simulate(options: Options) -> Report:
         platform = Platform(client)
         closes_at = await _prepare(platform, cast, options.parallel)
         polling = asyncio.create_task(platform.keep_polling())
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         try:
             phones = [(person, Phone(client, person, closes_at[person.task.task_id])) for person in cast]
             lives, late_s = await _arrive(phones, options)
@@ -53,10 +53,10 @@ async def simulate(options: Options) -> Report:
             polling.cancel()
             with suppress(asyncio.CancelledError):
                 await polling
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - used
         wrong = await platform.differences(lives)
     submissions = sum(len(life.latencies_s) for life in lives)
-    return Report(options.seed, rows(lives), submissions, seconds, late_s, client.retries, wrong)
+    return Report(options.seed, rows(lives), submissions, seconds, late_s, cpu_s, client.retries, wrong)
 
 
 def _chosen(only: Sequence[str]) -> list[Behaviour]:
