@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 Templates = Mapping[str, Sequence[float]]
 """One photograph's vectors, by the id of the model that made them."""
 
@@ -46,36 +46,35 @@ def compare(reference: Templates, probe: Templates, model_id: str) -> Score:
     Traceback (most recent call last):
     face.comparison.ModelMismatch: no template of dlib-resnet-v1, only of: sface-2021dec
     """
-    if model_id not in _SIMILARITIES:
-        raise ModelMismatch(f"the model {model_id} is not known")
-    return Score(_SIMILARITIES[model_id](_vector(reference, model_id), _vector(probe, model_id)), model_id)
+    return best_score([reference], probe, model_id)
 
 
 def best_score(references: Iterable[Templates], probe: Templates, model_id: str) -> Score:
-    """The highest score of several photographs of one person. Raises as :func:`compare`, and ``ValueError``
-    without a reference."""
-    return max(
-        (compare(reference, probe, model_id) for reference in references), key=lambda score: score.value
-    )
+    """The highest score of several photographs. Raises as :func:`compare`, and ``ValueError`` without a reference."""
+    if model_id not in _SIMILARITIES:
+        raise ModelMismatch(f"the model {model_id} is not known")
+    stacked = np.stack([_vector(reference, model_id) for reference in references])
+    return Score(float(_SIMILARITIES[model_id](stacked, _vector(probe, model_id)).max()), model_id)
 
 
-def _cosine(reference: Vector, probe: Vector) -> float:
-    norms = float(np.linalg.norm(reference)) * float(np.linalg.norm(probe))
-    return float(reference @ probe) / max(norms, 1e-9)
+def _cosine(references: Vectors, probe: Vectors) -> Vectors:
+    norms = np.linalg.norm(references, axis=1) * np.linalg.norm(probe)
+    return np.asarray((references @ probe) / np.maximum(norms, 1e-9))
 
 
-def _nearness(reference: Vector, probe: Vector) -> float:
-    return 1 - float(np.linalg.norm(reference - probe))
+def _nearness(references: Vectors, probe: Vectors) -> Vectors:
+    return np.asarray(1 - np.linalg.norm(references - probe, axis=1))
 
 
-_SIMILARITIES: Mapping[str, Callable[[Vector, Vector], float]] = {
+# Of vectors in rows against one: one similarity a row.
+_SIMILARITIES: Mapping[str, Callable[[Vectors, Vectors], Vectors]] = {
     SFACE_MODEL: _cosine,
     DLIB_RESNET_MODEL: _nearness,
 }
 _LENGTH = 128
 
 
-def _vector(templates: Templates, model_id: str) -> Vector:
+def _vector(templates: Templates, model_id: str) -> Vectors:
     if model_id not in templates:
         raise ModelMismatch(f"no template of {model_id}, only of: {', '.join(templates) or 'none'}")
     vector = np.asarray(templates[model_id], dtype=np.float32)

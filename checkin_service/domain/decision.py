@@ -141,6 +141,13 @@ class FaceEvidence:
     live: float | None = None
     liveness: str | None = None
 
+    @property
+    def wants_rivals(self) -> bool:
+        """Only a face that matches, by a model that can tell: below the threshold it does not matter whom else it
+        resembles."""
+        compared = self.comparison
+        return compared is not None and compared.matched and compared.point.margin is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -174,7 +181,7 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
     if face is None:
         return None
     reasons = _image(face)
-    if not reasons and _lacks_rivals(face):
+    if not reasons and face.wants_rivals and face.rivals is None:
         return None
     reasons = reasons or _comparison(face, policy)
     if not reasons and case.received_at >= case.closes_at:
@@ -239,22 +246,11 @@ def _is_attack(face: FaceEvidence, policy: Policy) -> bool:
     return looks_dead or face.liveness not in {None, PASSED}
 
 
-def _lacks_rivals(face: FaceEvidence) -> bool:
-    compared = face.comparison
-    return (
-        face.rivals is None
-        and compared is not None
-        and compared.matched
-        and compared.point.margin is not None
-    )
-
-
 def _has_look_alike(face: FaceEvidence) -> bool:
-    """Only of a face that matches: below the threshold it does not matter whom else it resembles."""
-    if face.comparison is None or not face.comparison.matched or face.comparison.point.margin is None:
-        return False
     best = face.rivals.best if face.rivals else None
-    return best is not None and best >= face.comparison.score - face.comparison.point.margin
+    if best is None or not face.wants_rivals or face.comparison is None:
+        return False
+    return best >= face.comparison.score - (face.comparison.point.margin or 0)
 
 
 def _decision(reasons: list[Reason]) -> Decision:

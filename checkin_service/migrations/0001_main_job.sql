@@ -175,8 +175,9 @@ CREATE TABLE receipt (
     leased_until    timestamptz,
     -- ended without a verdict: 'unreadable' picture, or 'abandoned' ten minutes after closing
     ended           text CHECK (ended IN ('unreadable', 'abandoned')),
-    -- json, not jsonb: it is given again as it was
+    -- json, not jsonb: it is given again as it was; `facts` are the task's at that moment, which it tells the state of
     answer          json,
+    facts           json,
     CONSTRAINT receipt_key_once UNIQUE (iss, person_id, idempotency_key),
     UNIQUE (check_in_id, task_id, person_id, received_at),
     FOREIGN KEY (task_id, person_id) REFERENCES member
@@ -350,7 +351,7 @@ CROSS JOIN LATERAL (
 
 -- Everything that a submission is judged by, of one snapshot.
 CREATE VIEW check_in_case AS
-SELECT r.check_in_id, r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
+SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
        t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
        p.reference_id, p.wrapping_key_id, p.wrapped_key,
        c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
@@ -359,7 +360,7 @@ SELECT r.check_in_id, r.answer, r.received_at, r.ended = 'abandoned' IS TRUE AS 
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
        f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
-       s.photos, s.model_ids, s.sealed, 
+       s.photos, s.model_ids, s.sealed,
        coalesce((SELECT h.actions FROM challenge h WHERE h.challenge_id = r.challenge_id), '{}') AS actions,
        k.kept_ids, k.kept_days, k.kept_digests, k.kept_model_ids, k.kept_sealed
 FROM receipt r
@@ -380,11 +381,14 @@ CROSS JOIN LATERAL (
 LEFT JOIN consent c USING (person_id)
 LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL;
 
+-- With a stamp that tells whether anything of it has changed since.
+CREATE VIEW stamped_check_in_case AS SELECT c.*, md5(c::text) AS stamp FROM check_in_case c;
+
 -- Uses up key and challenge at the database's own instant, and takes the first look at the case. No row when the key
 -- is taken, or the challenge is used, expired or not this person's for this task.
 CREATE FUNCTION receive_check_in(
     new_id uuid, iss text, sender text, key text, digest bytea, challenge uuid, task text, lease interval)
-RETURNS SETOF check_in_case LANGUAGE plpgsql AS $$
+RETURNS SETOF stamped_check_in_case LANGUAGE plpgsql AS $$
 DECLARE instant timestamptz := checkin_now();
 BEGIN
     INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
@@ -393,32 +397,80 @@ BEGIN
     FROM challenge c
     WHERE c.challenge_id = challenge AND c.person_id = sender AND c.task_id = task AND instant < c.expires_at
     ON CONFLICT DO NOTHING;
-    RETURN QUERY SELECT * FROM check_in_case WHERE check_in_id = new_id;
+    RETURN QUERY SELECT * FROM stamped_check_in_case WHERE check_in_id = new_id;
 END
 $$;
 
--- The same under the locks of a verdict: person, then task. Each statement of a function sees what was committed
--- before it began, so the case is read as it is once both are held.
-CREATE FUNCTION locked_check_in_case(wanted uuid) RETURNS SETOF check_in_case LANGUAGE plpgsql AS $$
+-- Orders everything that judges this member or changes this task: person, then task, as everywhere.
+CREATE FUNCTION lock_check_in(wanted uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM person WHERE person_id = (SELECT person_id FROM receipt WHERE check_in_id = wanted)
         FOR NO KEY UPDATE;
     PERFORM FROM task WHERE task_id = (SELECT task_id FROM receipt WHERE check_in_id = wanted)
         FOR NO KEY UPDATE;
-    RETURN QUERY SELECT * FROM check_in_case WHERE check_in_id = wanted;
 END
 $$;
 
--- The stored answer, which every retry of the key gets, and what it changes in the task's status. The last thing a
--- verdict does, because the feed's lock orders all writers.
-CREATE FUNCTION answer_check_in(
-    wanted uuid, given json, feed_lock bigint, changed_task text, change_types text[], at timestamptz) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE change_type text;
+-- The verdict, whole or not at all: the attempt with what its face leaves behind, the completion when it is accepted,
+-- the answer that every retry of the key gets, and what the feed is told. The task's facts afterwards; null, and
+-- nothing written, when the case is no longer the one that was decided on (`seen`). Each statement of a function sees
+-- what was committed before it began, so the case is compared as it is once both locks are held.
+-- `judged` is null for a repeat.
+CREATE FUNCTION settle_check_in(
+    wanted uuid, seen text, given json, judged jsonb, completing_models text[], completing bytea[],
+    telling_models text[], telling bytea[], feed_lock bigint)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    fact attempt;
+    change_types text[] := '{}';
+    change_type text;
+    head task_facts;
+    head_json json;
+    instant timestamptz;
 BEGIN
+    PERFORM lock_check_in(wanted);
+    IF NOT EXISTS (SELECT FROM stamped_check_in_case WHERE check_in_id = wanted AND stamp = seen) THEN
+        RETURN NULL;
+    END IF;
+    instant := checkin_now();
+    IF judged IS NOT NULL THEN
+        fact := jsonb_populate_record(NULL::attempt, judged || jsonb_build_object('judged_at', instant));
+        IF fact.outcome = 'accepted' THEN
+            change_types := ARRAY['member_accepted'];
+        ELSIF fact.outcome = 'review' AND NOT EXISTS (
+            SELECT FROM attempt a
+            WHERE a.task_id = fact.task_id AND a.person_id = fact.person_id AND a.outcome = 'review') THEN
+            change_types := ARRAY['member_in_review'];
+        END IF;
+        -- a second `too_many_attempts` of a day is the same fact
+        INSERT INTO attempt SELECT fact.*
+            ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING;
+        IF fact.outcome = 'accepted' THEN
+            INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
+                SELECT wanted, fact.task_id, fact.person_id, fact.received_at, 'face', t.opens_at, t.closes_at
+                FROM task t WHERE t.task_id = fact.task_id;
+            INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
+                SELECT p.reference_id, 0, t.model_id, t.sealed, wanted
+                FROM person p CROSS JOIN unnest(completing_models, completing) AS t (model_id, sealed)
+                WHERE p.person_id = fact.person_id;
+        END IF;
+        INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
+            SELECT wanted, fact.task_id, fact.person_id, fact.received_at, fact.outcome, t.model_id, t.sealed
+            FROM unnest(telling_models, telling) AS t (model_id, sealed);
+    END IF;
+    DELETE FROM burst_frame b USING receipt r WHERE r.check_in_id = wanted AND b.challenge_id = r.challenge_id;
+    -- answered first: the facts count what is still to be judged
     UPDATE receipt SET answer = given, leased_until = NULL WHERE check_in_id = wanted;
+    SELECT f.* INTO head FROM task_facts f JOIN receipt r USING (task_id) WHERE r.check_in_id = wanted;
+    head_json := row_to_json(head)::jsonb || jsonb_build_object('read_at', instant);
+    UPDATE receipt SET facts = head_json WHERE check_in_id = wanted;
+    IF 'member_accepted' = ANY(change_types) AND head.accepted = head.total THEN
+        change_types := change_types || ARRAY['task_completed'];
+    END IF;
+    -- last, because the feed's lock orders all writers
     FOREACH change_type IN ARRAY change_types LOOP
-        PERFORM append_changes(feed_lock, ARRAY[changed_task], change_type, at);
+        PERFORM append_changes(feed_lock, ARRAY[head.task_id], change_type, instant);
     END LOOP;
+    RETURN head_json;
 END
 $$;

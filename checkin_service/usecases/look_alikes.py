@@ -52,13 +52,14 @@ def _best(
     keys: TemplateKeys, members: Sequence[RosterMember], probe: Templates, model_id: str
 ) -> tuple[float | None, int]:
     """The best score, and how many seals did not hold."""
-    scores, broken = [], 0
+    references: list[Templates] = []
+    broken = 0
     for member in members:
         try:
-            scores.append(best_score(_opened(keys, member, model_id), probe, model_id).value)
+            references += _opened(keys, member, model_id)
         except SealBroken:
             broken += 1
-    return max(scores, default=None), broken
+    return best_score(references, probe, model_id).value if references else None, broken
 
 
 def _opened(keys: TemplateKeys, member: RosterMember, model_id: str) -> list[Templates]:

@@ -1,11 +1,12 @@
 """A person checks in: receipt, case, place, face, decision, verdict.
 
-No connection is held while a model runs. The verdict locks, reads again what can have changed, decides again and
-writes everything in one transaction; the answer leaves only after its COMMIT.
+No connection is held while a model runs. The verdict is one statement that locks, sees whether the case is still the
+one that was decided on, and writes everything; if it is not, the case is judged anew. The answer leaves only after
+the COMMIT. See docs/decisions/0006-one-statement-verdict.md.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,18 +20,19 @@ from checkin_service.adapters.postgres.check_ins import (
 )
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.template_keys import TemplateKeys
-from checkin_service.domain.decision import Outcome, Policy, Rivals, decide, decide_admission
+from checkin_service.domain.decision import FaceEvidence, Outcome, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine, Liveness
 from checkin_service.usecases.liveness import judge_frames
 from checkin_service.usecases.look_alikes import LeftOut, find_rivals
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.usecases.verdict import CheckIn, Verdict, write_repeat, write_verdict
-from checkin_service.usecases.weigh_face import compare_with_reference, seal_passed, weigh_face
+from checkin_service.usecases.verdict import CheckIn, Verdict, repeat_answer, verdict_answer, verdict_attempt
+from checkin_service.usecases.weigh_face import seal_passed, weigh_face
 from face import Analysis, ImageError
 from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
-# A case that changes under the verdict is judged anew; one that never holds still is our failure, not the person's.
-ROUNDS = 3
+# A case that changes under the verdict is judged anew. What changes it is another submission of the same person that
+# is settled, or a command: so this is more than can come together, and beyond it the failure is ours.
+ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,17 @@ class Judge:
     liveness: Liveness | None
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What was measured, and against which version of the fence."""
+@dataclass(slots=True)
+class Selfie:
+    """The picture, analysed at most once however often its case is judged."""
 
-    fence_version: int
-    location: Location
-    analysis: Analysis | None
-    rivals: Rivals | None
-    liveness: str | None
+    faces: FaceEngine
+    photo: bytes
+    _analysis: Analysis | None = None
+
+    async def analysed(self) -> Analysis:
+        self._analysis = self._analysis or await self.faces.analyse(self.photo)
+        return self._analysis
 
 
 async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
@@ -115,25 +119,52 @@ async def _release(database: Database, receipt: Receipt, ended: str | None) -> N
 
 
 async def _judge(
-    judge: Judge, check_in: CheckIn, receipt: Receipt, first_look: LoadedCase | None
+    judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase | None
 ) -> dict[str, Any]:
-    analysis: Analysis | None = None
+    selfie = Selfie(judge.faces, check_in.selfie)
     for _ in range(ROUNDS):
-        loaded = first_look or await _look(judge.database, receipt)
-        first_look = None
-        location = _locate(judge, check_in, loaded)
-        rivals: Rivals | None = None
-        liveness: str | None = None
-        if _needs_face(judge.policy, loaded, location):
-            analysis = analysis or await judge.faces.analyse(check_in.selfie)
-            rivals = await _look_around(judge, check_in, loaded, analysis)
-            liveness = await _look_alive(judge, check_in, loaded, analysis)
-        evidence = Evidence(loaded.fence.version, location, analysis, rivals, liveness)
-        async with judge.database.transaction() as connection:
-            answer = await _settle(connection, judge, check_in, receipt, evidence)
-        if answer is not None:
+        loaded = loaded or await _look(judge.database, receipt)
+        if loaded.answer is not None:
+            # this owner was slow: its lease ran out, and whoever took over has judged
+            return loaded.answer
+        if answer := await _settle(judge, check_in, receipt, loaded, selfie):
             return answer
+        loaded = None
     raise Refusal("unavailable")
+
+
+async def _settle(
+    judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, selfie: Selfie
+) -> dict[str, Any] | None:
+    """The answer, stored; None when the case has changed under the decision."""
+    attempt, stored = None, NOTHING_STORED
+    if loaded.accepted and not loaded.case.voided:
+        answer = repeat_answer(judge.policy, receipt, loaded, loaded.accepted)
+    else:
+        verdict = await _weigh(judge, check_in, loaded, selfie)
+        answer = verdict_answer(judge.policy, receipt, loaded, verdict)
+        attempt, stored = verdict_attempt(check_in, receipt, loaded, verdict), verdict.stored
+    async with judge.database.connection() as connection:
+        return await check_ins.settle(connection, receipt.check_in_id, loaded.stamp, answer, attempt, stored)
+
+
+async def _weigh(judge: Judge, check_in: CheckIn, loaded: LoadedCase, selfie: Selfie) -> Verdict:
+    """Gathers evidence from cheap to intrusive, no further than the decision needs it."""
+    if refusal := decide_admission(loaded.case, judge.policy):
+        return Verdict(refusal)
+    if not loaded.consented:
+        raise Refusal("consent_required")
+    location = _locate(judge, check_in, loaded)
+    if refusal := decide(loaded.case, location, None, judge.policy):
+        return Verdict(refusal, location)
+    analysis = await selfie.analysed()
+    face = await _look_closely(judge, check_in, loaded, analysis)
+    decision = decide(loaded.case, location, face, judge.policy)
+    if decision is None:
+        raise RuntimeError("all evidence is there and nothing is decided")
+    passed = decision.outcome is not Outcome.REJECTED
+    stored = seal_passed(judge.keys, check_in, loaded, analysis) if passed else NOTHING_STORED
+    return Verdict(decision, location, face, stored)
 
 
 async def _look(database: Database, receipt: Receipt) -> LoadedCase:
@@ -168,28 +199,17 @@ def _parsed_fence(fence: str, frame: Frame, box: Box) -> Fence:
     return parse_fence(json.loads(fence), frame, box)
 
 
-def _needs_face(policy: Policy, loaded: LoadedCase, location: Location) -> bool:
-    """Whether everything cheaper passes as far as one look tells. The verdict decides by itself."""
-    if loaded.accepted or not loaded.consented or decide_admission(loaded.case, policy):
-        return False
-    return decide(loaded.case, location, None, policy) is None
-
-
-async def _look_around(
+async def _look_closely(
     judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
-) -> Rivals | None:
-    """Whom else of the roster a face resembles that matches; None when it does not, or by a model that can't tell."""
-    own = compare_with_reference(judge.keys, judge.policy, check_in, loaded, analysis)
-    if own is None or not own.matched or own.point.margin is None:
-        return None
-    return await find_rivals(
-        judge.database,
-        judge.keys,
-        check_in.submission,
-        analysis.templates,
-        own.point.model_id,
-        judge.count_left_out,
-    )
+) -> FaceEvidence:
+    face = weigh_face(judge.keys, judge.policy, check_in, loaded, analysis)
+    if face.wants_rivals and face.comparison:
+        model_id, count = face.comparison.point.model_id, judge.count_left_out
+        rivals = await find_rivals(
+            judge.database, judge.keys, check_in.submission, analysis.templates, model_id, count
+        )
+        face = replace(face, rivals=rivals)
+    return replace(face, liveness=await _look_alive(judge, check_in, loaded, analysis))
 
 
 async def _look_alive(judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> str | None:
@@ -202,34 +222,3 @@ async def _look_alive(judge: Judge, check_in: CheckIn, loaded: LoadedCase, analy
     return await judge_frames(
         judge.keys, judge.faces, judge.liveness, judge.policy, check_in, challenge, analysis
     )
-
-
-async def _settle(
-    connection: Connection, judge: Judge, check_in: CheckIn, receipt: Receipt, evidence: Evidence
-) -> dict[str, Any] | None:
-    """The verdict under locks; None when the case has changed so that more evidence is needed."""
-    loaded = _still_there(await check_ins.lock_case(connection, receipt.check_in_id))
-    if loaded.answer is not None:
-        # this owner was slow: its lease ran out, and whoever took over has judged
-        return loaded.answer
-    if loaded.accepted and not loaded.case.voided:
-        return await write_repeat(connection, judge.policy, receipt, loaded, loaded.accepted)
-    if refusal := decide_admission(loaded.case, judge.policy):
-        return await write_verdict(connection, judge.policy, check_in, receipt, loaded, Verdict(refusal))
-    if not loaded.consented:
-        raise Refusal("consent_required")
-    analysis = evidence.analysis
-    face = (
-        weigh_face(judge.keys, judge.policy, check_in, loaded, analysis, evidence.rivals, evidence.liveness)
-        if analysis
-        else None
-    )
-    decision = decide(loaded.case, evidence.location, face, judge.policy)
-    if decision is None or evidence.fence_version != loaded.fence.version:
-        return None
-    passed = decision.outcome is not Outcome.REJECTED
-    stored = seal_passed(judge.keys, check_in, loaded, analysis) if passed and analysis else NOTHING_STORED
-    verdict = Verdict(decision, evidence.location, face, stored)
-    if loaded.actions:
-        await check_ins.delete_frames(connection, check_in.submission.challenge_id)
-    return await write_verdict(connection, judge.policy, check_in, receipt, loaded, verdict)

@@ -1,12 +1,11 @@
-"""Writes what was decided on a check-in: attempt, acceptance, answer, revision, feed; in the caller's transaction."""
+"""What was decided on a check-in, as it is stored: its answer and its attempt."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from checkin_service.adapters.postgres import check_ins, tasks
 from checkin_service.adapters.postgres.check_ins import (
     NOTHING_STORED,
     Attempt,
@@ -15,12 +14,9 @@ from checkin_service.adapters.postgres.check_ins import (
     StoredVectors,
     Submission,
 )
-from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
 from checkin_service.domain.reasons import Reason
-from checkin_service.domain.task import TaskState, state_at
 from geofence import Fix, Frame, Location, Zone
 
 
@@ -58,18 +54,8 @@ class Verdict:
     stored: StoredVectors = NOTHING_STORED
 
 
-async def write_verdict(
-    connection: Connection,
-    policy: Policy,
-    check_in: CheckIn,
-    receipt: Receipt,
-    loaded: LoadedCase,
-    verdict: Verdict,
-) -> dict[str, Any]:
-    """The answer as it is stored. Person and task are locked by the caller."""
-    attempt = _attempt(check_in, receipt, loaded, verdict)
-    await check_ins.insert_attempt(connection, attempt, verdict.stored)
-    head = await _head(connection, loaded, receipt)
+def verdict_answer(policy: Policy, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> dict[str, Any]:
+    """The answer as it is stored; the task's part is filled in from the facts that its verdict leaves."""
     answer = {
         "check_in_id": str(receipt.check_in_id),
         "task_id": receipt.task_id,
@@ -77,75 +63,37 @@ async def write_verdict(
         "reasons": _reasons(policy, loaded, verdict),
         "received_at": receipt.received_at.isoformat(),
         "location": _place(verdict.location),
-        "task": _progress(head),
+        "task": None,
         "attempts_left": _attempts_left(policy, loaded, verdict.decision.counted),
     }
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
-    changes = await _changes(connection, receipt, verdict.decision.outcome, head)
-    await check_ins.answer_check_in(
-        connection, receipt.check_in_id, answer, receipt.task_id, changes, head.read_at
-    )
     return answer
 
 
-async def write_repeat(
-    connection: Connection,
-    policy: Policy,
-    receipt: Receipt,
-    loaded: LoadedCase,
-    accepted: tuple[UUID, datetime],
+def repeat_answer(
+    policy: Policy, receipt: Receipt, loaded: LoadedCase, accepted: tuple[UUID, datetime]
 ) -> dict[str, Any]:
-    """The answer to a member who was accepted before: that check-in's id and time; no attempt is stored."""
+    """The answer to a member who was accepted before: that check-in's id and time; no attempt goes with it."""
     check_in_id, accepted_at = accepted
-    head = await _head(connection, loaded, receipt)
-    answer = {
+    return {
         "check_in_id": str(check_in_id),
         "task_id": receipt.task_id,
         "outcome": Outcome.ACCEPTED,
         "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted_at)],
         "received_at": accepted_at.isoformat(),
         "location": None,
-        "task": _progress(head),
+        "task": None,
         "attempts_left": _attempts_left(policy, loaded, counted=False),
     }
-    await check_ins.answer_check_in(
-        connection, receipt.check_in_id, answer, receipt.task_id, (), head.read_at
-    )
-    return answer
-
-
-async def _changes(
-    connection: Connection, receipt: Receipt, outcome: Outcome, head: TaskHead
-) -> tuple[str, ...]:
-    """What the feed is told: only what the status shows, so nothing of a refused attempt."""
-    if outcome is Outcome.ACCEPTED:
-        completed = ("task_completed",) if head.state is TaskState.COMPLETED else ()
-        return ("member_accepted", *completed)
-    if outcome is Outcome.REVIEW and not await check_ins.in_review_before(connection, receipt.check_in_id):
-        return ("member_in_review",)
-    return ()
-
-
-async def _head(connection: Connection, loaded: LoadedCase, receipt: Receipt) -> TaskHead:
-    """The task as it is once this receipt is answered: it no longer counts as unjudged."""
-    head = await tasks.read_head(connection, receipt.task_id)
-    if head is None:
-        raise RuntimeError("a locked task is gone")
-    unjudged = receipt.received_at < head.facts.closes_at and not loaded.case.abandoned
-    facts = replace(head.facts, unjudged=max(0, head.facts.unjudged - unjudged))
-    return replace(head, facts=facts, state=state_at(facts, head.read_at))
-
-
-def _progress(head: TaskHead) -> dict[str, Any]:
-    return {"state": head.state, "accepted": head.facts.accepted, "total": head.facts.total}
 
 
 def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
     return max(0, policy.attempts_per_day - loaded.case.counted_today - counted)
 
 
-def _attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> Attempt:
+def verdict_attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> Attempt:
+    """The judged submission as it is stored."""
     location = verdict.location
     face = verdict.face or FaceEvidence(0, ())
     comparison, earlier, rivals = face.comparison, face.earlier, face.rivals

@@ -1,11 +1,11 @@
 """What an analysed selfie says, held against what is stored of the person."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from checkin_service.adapters.postgres.check_ins import LoadedCase, StoredVectors
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.calendar import day_of
-from checkin_service.domain.decision import Comparison, Earlier, FaceEvidence, OperatingPoint, Policy, Rivals
+from checkin_service.domain.decision import Comparison, Earlier, FaceEvidence, OperatingPoint, Policy
 from checkin_service.usecases.templates import open_all, seal_all
 from checkin_service.usecases.verdict import CheckIn
 from face import (
@@ -13,7 +13,6 @@ from face import (
     FINGERPRINT,
     Analysis,
     ModelMismatch,
-    QualityFault,
     Resemblance,
     Templates,
     best_score,
@@ -27,51 +26,26 @@ _TELLING = frozenset({DLIB_RESNET_MODEL, FINGERPRINT})
 
 
 def weigh_face(
-    keys: TemplateKeys,
-    policy: Policy,
-    check_in: CheckIn,
-    loaded: LoadedCase,
-    analysis: Analysis,
-    rivals: Rivals | None,
-    liveness: str | None,
+    keys: TemplateKeys, policy: Policy, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
 ) -> FaceEvidence:
-    """The evidence of one picture; compared only when it is good enough and there is something to compare with.
+    """The evidence of one picture by itself; compared only when it is good enough and there is something to compare
+    with.
 
-    `rivals` count only by the model that the person is compared by. Raises as `compare_with_reference`.
+    Raises `SealBroken` for stored rows that are not this person's, `face.ModelMismatch` when the engine has not
+    described the face by any model that it should have.
     """
-    faults = _faults(analysis)
-    comparison = compare_with_reference(keys, policy, check_in, loaded, analysis)
-    if comparison is None or loaded.data_key is None:
+    faults = quality_faults(analysis.quality) if analysis.quality else ()
+    comparable = analysis.faces == 1 and not faults and policy.point_for(loaded.case.models) is not None
+    if not comparable or loaded.data_key is None:
         return FaceEvidence(analysis.faces, faults)
     data_key = keys.unwrap(check_in.submission.person_id, loaded.data_key)
     return FaceEvidence(
         analysis.faces,
         faults,
-        comparison,
+        _compare(data_key, policy, check_in, loaded, analysis.templates),
         _look_back(data_key, check_in, loaded, analysis.templates),
-        rivals if rivals and rivals.model_id == comparison.point.model_id else None,
-        analysis.live,
-        liveness,
+        live=analysis.live,
     )
-
-
-def compare_with_reference(
-    keys: TemplateKeys, policy: Policy, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
-) -> Comparison | None:
-    """None for a picture that can't be compared, or without anything to compare it with.
-
-    Raises `SealBroken` for stored rows that are not this person's, `face.ModelMismatch` when the engine has not
-    described the face by any model that it should have.
-    """
-    if analysis.faces != 1 or _faults(analysis) or loaded.data_key is None:
-        return None
-    if policy.point_for(loaded.case.models) is None:
-        return None
-    point = _point(policy, loaded.case.models, analysis.templates)
-    person_id = check_in.submission.person_id
-    data_key = keys.unwrap(person_id, loaded.data_key)
-    references = open_all(data_key, person_id, loaded.templates, {point.model_id})
-    return Comparison(best_score(references, analysis.templates, point.model_id).value, point)
 
 
 def seal_passed(
@@ -97,8 +71,12 @@ def _only(model_ids: Collection[str], templates: Templates) -> Templates:
     return {model_id: vector for model_id, vector in templates.items() if model_id in model_ids}
 
 
-def _faults(analysis: Analysis) -> Sequence[QualityFault]:
-    return quality_faults(analysis.quality) if analysis.quality else ()
+def _compare(
+    data_key: bytes, policy: Policy, check_in: CheckIn, loaded: LoadedCase, probe: Templates
+) -> Comparison:
+    point = _point(policy, loaded.case.models, probe)
+    references = open_all(data_key, check_in.submission.person_id, loaded.templates, {point.model_id})
+    return Comparison(best_score(references, probe, point.model_id).value, point)
 
 
 def _point(policy: Policy, reference: Collection[str], probe: Collection[str]) -> OperatingPoint:

@@ -27,7 +27,7 @@ def test_the_best_of_several_references_counts() -> None:
 
 
 def test_no_reference_gives_no_score() -> None:
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="at least one"):
         best_score([], at(0), DLIB_RESNET_MODEL)
 
 

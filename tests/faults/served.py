@@ -14,14 +14,12 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from checkin_service.adapters.postgres.check_ins import LoadedCase, Receipt
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores, make_app
 from checkin_service.settings import read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
-from checkin_service.usecases.verdict import CheckIn
 from face import Analysis
 from tests.service.fixed_engine import FixedEngine
 
@@ -38,12 +36,12 @@ class UnhurriedEngine(FixedEngine):
 
 
 class AnswersEarly(Database):
-    """Lets go of a transaction before its COMMIT: the mistake that promise 1 forbids."""
+    """Lets go of a connection before what was written is committed: the mistake that promise 1 forbids."""
 
     commits: set[asyncio.Task[None]] = set()  # noqa: RUF012  the event loop alone would let go of them
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Connection]:
         connection = await self._pool.acquire()
         transaction = connection.transaction()
         await transaction.start()
@@ -62,15 +60,13 @@ class AnswersEarly(Database):
 
 
 def answer_before_commit() -> None:
-    judge_in_order = submit_check_in._judge
+    settle_in_order = submit_check_in._settle
 
-    async def judge_early(
-        judge: Judge, check_in: CheckIn, receipt: Receipt, first_look: LoadedCase | None
-    ) -> dict[str, Any]:
+    async def settle_early(judge: Judge, *case: Any) -> dict[str, Any] | None:
         early = AnswersEarly(judge.database._pool, judge.database._held)
-        return await judge_in_order(replace(judge, database=early), check_in, receipt, first_look)
+        return await settle_in_order(replace(judge, database=early), *case)
 
-    submit_check_in._judge = judge_early
+    submit_check_in._settle = settle_early  # type: ignore[assignment]
 
 
 async def serve(options: argparse.Namespace) -> None:

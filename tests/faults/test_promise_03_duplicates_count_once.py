@@ -95,10 +95,18 @@ async def test_two_challenges_of_each_person_are_one_acceptance_each(
     assert (types.count("member_accepted"), types.count("task_completed")) == (persons, 1)
 
 
-WITHOUT_LOCKS = """
-    CREATE OR REPLACE FUNCTION locked_check_in_case(wanted uuid) RETURNS SETOF check_in_case LANGUAGE sql
-    AS $$ SELECT * FROM check_in_case WHERE check_in_id = wanted $$
-"""
+WITHOUT_LOCKS = "CREATE OR REPLACE FUNCTION lock_check_in(wanted uuid) RETURNS void LANGUAGE sql AS ''"
+# Time for another to come in between, as on a slow disk; in every one of the cases.
+SLOW_COMMIT = (
+    """
+    CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END $$
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON acceptance DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION be_slow()
+    """,
+)
 WITHOUT_CONSTRAINT = "DROP INDEX accepted_once"
 
 
@@ -112,8 +120,8 @@ async def test_control_constraint_and_locks_each_suffice_and_without_both_one_pe
     stage: Stage, stores: EmbeddedStores, tmp_path: Path, switched_off: list[str], counts_once: bool
 ) -> None:
     task_id, [person_id] = await new_task(stage, 1)
-    for defence in switched_off:
-        await stage.sql(defence)
+    for change in (*SLOW_COMMIT, *switched_off):
+        await stage.sql(change)
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
     async with processes(1, tmp_path, *at) as [beside], calling([beside.base], at[2]) as caller:
         caller.bases = [beside.base, str(stage.client.make_url("/")).rstrip("/")]

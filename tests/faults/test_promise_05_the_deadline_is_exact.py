@@ -1,12 +1,16 @@
 """Promise 5: the deadline is exact to the microsecond, and what counts is when a submission was received."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from checkin_service.adapters.postgres.database import open_database
+from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.sweep import sweep
+from checkin_service.usecases.verdict import CheckIn
+from checkin_service.web import check_ins as web_check_ins
 from face import WorkerFailed
 from tests.service.rows import accepted_rows, store
 from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of
@@ -62,35 +66,34 @@ async def test_an_extension_moves_the_exact_end(stage: Stage) -> None:
 # --- Received in time, judged late ---
 
 
-async def judged_a_minute_late(stage: Stage) -> Reply:
+async def judged_a_minute_late(stage: Stage) -> tuple[Reply, str]:
+    """The answer, and the task's state while it was awaited."""
     fields = await in_time(stage)
     async with stage.while_analysing(stage.submit("p-1", fields, SELFIE, "k")) as submitted:
         await stage.set_clock(CLOSES_AT + MINUTE)
-        assert (await stage.status("T1"))["state"] == "expired_pending_review"
-    return await submitted
+        state = (await stage.status("T1"))["state"]
+    return await submitted, state
 
 
 async def test_what_was_received_in_time_and_processed_a_minute_later_is_accepted(stage: Stage) -> None:
-    accepted = await judged_a_minute_late(stage)
+    accepted, meanwhile = await judged_a_minute_late(stage)
+    assert meanwhile == "expired_pending_review"
     assert (accepted.body["outcome"], accepted.body["received_at"]) == ("accepted", IN_TIME.isoformat())
     assert accepted.body["task"]["state"] == "completed"
 
 
-async def test_control_judged_by_the_time_of_the_verdict_it_would_be_late(stage: Stage) -> None:
-    await stage.sql(
-        """
-        CREATE OR REPLACE FUNCTION locked_check_in_case(wanted uuid) RETURNS SETOF check_in_case LANGUAGE plpgsql
-        AS $$
-        DECLARE judged check_in_case;
-        BEGIN
-            SELECT * INTO judged FROM check_in_case WHERE check_in_id = wanted;
-            judged.received_at := checkin_now();
-            RETURN NEXT judged;
-        END
-        $$
-        """
-    )
-    assert (await judged_a_minute_late(stage)).reasons == ["window_closed"]
+async def test_control_received_only_once_it_is_processed_it_would_be_late(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = submit_check_in.submit_check_in
+
+    async def process_first(judge: submit_check_in.Judge, check_in: CheckIn) -> Any:
+        await judge.faces.analyse(check_in.selfie)
+        return await submit(judge, check_in)
+
+    monkeypatch.setattr(web_check_ins, "submit_check_in", process_first)
+    refused, meanwhile = await judged_a_minute_late(stage)
+    assert (refused.reasons, meanwhile) == (["window_closed"], "expired")
 
 
 async def fail_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch, fields: Json) -> None:

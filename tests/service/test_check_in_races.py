@@ -5,7 +5,6 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -93,18 +92,18 @@ async def test_a_reference_that_comes_meanwhile_is_compared_with(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the first look there is nothing to compare with; the verdict sees the reference and asks for the face."""
-    lock, enrolled = check_ins.lock_case, asyncio.Event()
+    settle, enrolled = check_ins.settle, asyncio.Event()
 
-    async def enrol_first(connection: Any, check_in_id: UUID) -> Any:
+    async def enrol_first(*verdict: Any) -> Any:
         if not enrolled.is_set():
             enrolled.set()
             await stage.enrol("p-1")
-        return await lock(connection, check_in_id)
+        return await settle(*verdict)
 
     await stage.set_clock(NOON)
     await stage.register("T1", approved_at=OPENS_AT.isoformat())
     await stage.consent("p-1")
-    monkeypatch.setattr(check_ins, "lock_case", enrol_first)
+    monkeypatch.setattr(check_ins, "settle", enrol_first)
     accepted = await stage.check_in("p-1", "T1")
     assert accepted.body["outcome"] == "accepted"
 

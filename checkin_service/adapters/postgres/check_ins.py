@@ -1,5 +1,6 @@
 """Challenges, receipts, attempts and acceptances."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
@@ -12,6 +13,7 @@ from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion
 from checkin_service.adapters.template_keys import WrappedKey
 from checkin_service.domain.decision import Case
+from checkin_service.domain.task import TaskFacts, state_at
 
 # How long an owner may judge before a retry takes its receipt over: longer than any deadline on the way.
 LEASE = timedelta(seconds=30)
@@ -50,11 +52,13 @@ class KeptPhotograph:
 
 @dataclass(frozen=True, slots=True)
 class LoadedCase:
-    """One reading of everything that a submission is judged by; `answer` when somebody judged it already.
+    """One reading of everything that a submission is judged by; `answer` when somebody judged it already. `stamp`
+    changes with anything of it.
 
     `templates` are the reference's; `kept` are all of the person's, of every task.
     """
 
+    stamp: str
     answer: dict[str, Any] | None
     case: Case
     consented: bool
@@ -124,29 +128,6 @@ class StoredVectors:
 
 NOTHING_STORED = StoredVectors((), ())
 
-_ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
-_AFTER = len(_ATTEMPT_COLUMNS) + 1
-_INSERT_ATTEMPT = f"""
-    WITH judged AS (
-        INSERT INTO attempt ({", ".join(_ATTEMPT_COLUMNS)})
-        VALUES ({", ".join(f"${n}" for n in range(1, len(_ATTEMPT_COLUMNS) + 1))})
-        ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING
-        RETURNING check_in_id, task_id, person_id, received_at, outcome),
-    accepted AS (
-        INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
-        SELECT check_in_id, task_id, person_id, received_at, 'face', opens_at, closes_at
-        FROM judged JOIN task USING (task_id) WHERE outcome = 'accepted'
-        RETURNING check_in_id, person_id),
-    kept AS (
-        INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
-        SELECT check_in_id, task_id, person_id, received_at, outcome, t.model_id, t.sealed
-        FROM judged CROSS JOIN unnest(${_AFTER + 2}::text[], ${_AFTER + 3}::bytea[]) AS t (model_id, sealed))
-    INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
-    SELECT p.reference_id, 0, t.model_id, t.sealed, a.check_in_id
-    FROM accepted a JOIN person p USING (person_id)
-    CROSS JOIN unnest(${_AFTER}::text[], ${_AFTER + 1}::bytea[]) AS t (model_id, sealed)
-    """  # noqa: S608  the columns are the dataclass's own
-
 
 async def open_challenge(
     connection: Connection, task_id: str, person_id: str, lifetime: timedelta, actions: Sequence[str]
@@ -209,10 +190,6 @@ async def read_frames(connection: Connection, challenge_id: UUID) -> Mapping[int
     return frames
 
 
-async def delete_frames(connection: Connection, challenge_id: UUID) -> None:
-    await connection.execute("DELETE FROM burst_frame WHERE challenge_id = $1", challenge_id)
-
-
 async def insert_receipt(connection: Connection, submission: Submission) -> tuple[Receipt, LoadedCase] | None:
     """A new receipt and the first look at its case; None when key or challenge is taken or not usable."""
     check_in_id = uuid4()
@@ -238,7 +215,7 @@ async def insert_receipt(connection: Connection, submission: Submission) -> tupl
 async def lock_receipt_by_key(connection: Connection, iss: str, person_id: str, key: str) -> Receipt | None:
     row = await connection.fetchrow(
         """
-        SELECT check_in_id, received_at, body_digest, task_id, answer,
+        SELECT check_in_id, received_at, body_digest, task_id, answer, facts,
                coalesce(leased_until > checkin_now(), false) AS leased
         FROM receipt WHERE iss = $1 AND person_id = $2 AND idempotency_key = $3 FOR NO KEY UPDATE
         """,
@@ -246,7 +223,7 @@ async def lock_receipt_by_key(connection: Connection, iss: str, person_id: str, 
         person_id,
         key,
     )
-    return row and Receipt(**row)
+    return row and _receipt(row)
 
 
 async def lease_receipt(connection: Connection, check_in_id: UUID) -> None:
@@ -261,26 +238,6 @@ async def release_receipt(connection: Connection, check_in_id: UUID, ended: str 
         "UPDATE receipt SET leased_until = NULL, ended = coalesce(ended, $2) WHERE check_in_id = $1 AND answer IS NULL",
         check_in_id,
         ended,
-    )
-
-
-async def answer_check_in(
-    connection: Connection,
-    check_in_id: UUID,
-    answer: dict[str, Any],
-    task_id: str,
-    changes: Sequence[str],
-    at: datetime,
-) -> None:
-    """Stores the answer, which every retry of the key gets, and tells the feed. The last thing a verdict does."""
-    await connection.execute(
-        "SELECT answer_check_in($1, $2, $3, $4, $5, $6)",
-        check_in_id,
-        answer,
-        feed.FEED_LOCK,
-        task_id,
-        list(changes),
-        at,
     )
 
 
@@ -299,51 +256,57 @@ async def abandon_receipts(connection: Connection, task_id: str) -> None:
 async def read_check_in(connection: Connection, check_in_id: UUID, person_id: str) -> Receipt | None:
     row = await connection.fetchrow(
         """
-        SELECT check_in_id, received_at, body_digest, task_id, answer, false AS leased
+        SELECT check_in_id, received_at, body_digest, task_id, answer, facts, false AS leased
         FROM receipt WHERE check_in_id = $1 AND person_id = $2
         """,
         check_in_id,
         person_id,
     )
-    return row and Receipt(**row)
+    return row and _receipt(row)
 
 
 async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | None:
     """One snapshot of everything that the submission is judged by; None when its receipt is gone (erased)."""
-    row = await connection.fetchrow("SELECT * FROM check_in_case WHERE check_in_id = $1", check_in_id)
+    row = await connection.fetchrow("SELECT * FROM stamped_check_in_case WHERE check_in_id = $1", check_in_id)
     return row and _loaded_case(row)
 
 
-async def lock_case(connection: Connection, check_in_id: UUID) -> LoadedCase | None:
-    """The case with its person and its task locked, in this order, as everywhere."""
-    row = await connection.fetchrow("SELECT * FROM locked_check_in_case($1)", check_in_id)
-    return row and _loaded_case(row)
-
-
-async def insert_attempt(connection: Connection, attempt: Attempt, stored: StoredVectors) -> None:
-    """Stores a judged attempt with what its face leaves behind and, when it is accepted, the member's completion.
-
-    A second `too_many_attempts` of a day is the same fact and adds no row. Raises a constraint violation where
-    any promise would break.
+async def settle(
+    connection: Connection,
+    check_in_id: UUID,
+    seen: str,
+    answer: dict[str, Any],
+    attempt: Attempt | None,
+    stored: StoredVectors,
+) -> dict[str, Any] | None:
+    """Writes a verdict: the answer, the attempt (None for a repeat) with what its face leaves behind, the member's
+    completion and the feed's entries. The answer as stored; None, and nothing is written, when the case has changed
+    since `seen`, its stamp. Raises a constraint violation where any promise would break.
     """
-    columns = [getattr(attempt, column) for column in _ATTEMPT_COLUMNS]
-    await connection.execute(_INSERT_ATTEMPT, *columns, *_split(stored.completing), *_split(stored.telling))
+    facts: dict[str, Any] | None = await connection.fetchval(
+        "SELECT settle_check_in($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9)",
+        check_in_id,
+        seen,
+        answer,
+        attempt and _as_json(attempt),
+        *_split(stored.completing),
+        *_split(stored.telling),
+        feed.FEED_LOCK,
+    )
+    return facts and _answer({"answer": answer, "facts": facts})
+
+
+def _as_json(attempt: Attempt) -> str:
+    return json.dumps({field.name: getattr(attempt, field.name) for field in fields(attempt)}, default=_text)
+
+
+def _text(value: object) -> str:
+    """As PostgreSQL reads it out of JSON."""
+    return "\\x" + value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _split(templates: Sequence[SealedTemplate]) -> tuple[list[str], list[bytes]]:
     return [template.model_id for template in templates], [template.sealed for template in templates]
-
-
-async def in_review_before(connection: Connection, check_in_id: UUID) -> bool:
-    """Whether another attempt of the same member is in review already, so that this one shows nothing new."""
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM attempt a JOIN attempt other USING (task_id, person_id)
-                       WHERE a.check_in_id = $1 AND other.check_in_id <> $1 AND other.outcome = 'review')
-        """,
-        check_in_id,
-    )
-    return found
 
 
 async def delete_expired(connection: Connection) -> None:
@@ -358,6 +321,23 @@ async def delete_expired(connection: Connection) -> None:
     await connection.execute(
         "DELETE FROM idempotency_key WHERE claimed_at < checkin_now() - interval '1 day'"
     )
+
+
+def _receipt(row: Any) -> Receipt:
+    static = {field.name: row[field.name] for field in fields(Receipt) if field.name != "answer"}
+    return Receipt(answer=_answer(row), **static)
+
+
+def _answer(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The stored answer with the task as it was then."""
+    answer: dict[str, Any] | None = row["answer"]
+    if answer is None:
+        return None
+    stored = row["facts"]
+    times = {name: datetime.fromisoformat(stored[name]) for name in ("closes_at", "read_at")}
+    facts = TaskFacts(**{field.name: (stored | times)[field.name] for field in fields(TaskFacts)})
+    state = state_at(facts, times["read_at"])
+    return answer | {"task": {"state": state, "accepted": facts.accepted, "total": facts.total}}
 
 
 def _loaded_case(row: Any) -> LoadedCase:
@@ -377,7 +357,8 @@ def _loaded_case(row: Any) -> LoadedCase:
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
     templates = tuple(SealedTemplate(*values) for values in zip(*columns, strict=True))
     return LoadedCase(
-        row["answer"],
+        row["stamp"],
+        _answer(row),
         case,
         row["consented"] or False,
         accepted,
