@@ -117,6 +117,7 @@ def test_fence_centre(east_deg: float, north_deg: float, hits: int) -> None:
         ("android", 5.0, True),
         ("ios", 5.0, False),
         ("ios", 65.0, False),
+        ("ios", 10.0, False),
         ("ios", 20.0, True),
         ("harmony", 65.0, False),
         ("harmony", 30.0, False),
@@ -180,6 +181,10 @@ def test_a_position_is_of_no_use_after_a_day() -> None:
     there = LocatedAttempt(CENTRE[0] - 180, -CENTRE[1], FACTS.received_at - POSITION_OF_USE)
     assert not signals(replace(FACTS, position=CENTRE, previous=there))
     assert signals(replace(FACTS, position=CENTRE, previous=replace(there, received_at=NOW)))
+
+
+def test_an_attempt_may_be_judged_before_an_earlier_one() -> None:
+    assert not signals(after(-600, 20_000))
 
 
 def test_without_a_position_there_is_no_speed() -> None:
