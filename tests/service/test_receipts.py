@@ -275,6 +275,7 @@ def test_a_key_without_its_private_part_still_verifies(keys: ReceiptKeys, path: 
         load_receipt_keys(path, may_create=False)
 
 
+P384 = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()), as_dict=True)
 BROKEN: dict[str, Callable[[Json], Any]] = {
     "not there": lambda content: None,
     "no JSON": lambda content: "{",
@@ -289,7 +290,7 @@ BROKEN: dict[str, Callable[[Json], Any]] = {
     "not on the curve": lambda content: (
         content | {"keys": [content["keys"][0] | {"y": content["keys"][0]["x"]}]}
     ),
-    "other curve": lambda content: content | {"keys": [content["keys"][0] | {"crv": "P-384"}]},
+    "other curve": lambda content: content | {"keys": [P384 | {"kid": content["current"]}]},
     "symmetric": lambda content: (
         content | {"keys": [{"kty": "oct", "k": "AA", "crv": "P-256", "kid": content["current"]}]}
     ),

@@ -40,11 +40,15 @@ async def test_a_replica_with_another_key_does_not_start(
         ("CHECKIN_ENROLMENT_BASIS", "because"),
         ("CHECKIN_ATTEMPTS_PER_DAY", "0"),
         ("CHECKIN_FACE_WORKERS", "0"),
+        ("CHECKIN_EVIDENCE_URL", "/var/evidence"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variable: str, text: str) -> None:
     with pytest.raises(SettingError, match=variable):
         read_settings({variable: text})
+
+
+CONFIGURED = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x", "CHECKIN_JWKS": "{jwks}"}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,9 @@ def test_a_setting_that_cannot_be_used_is_named(variable: str, text: str) -> Non
             "absent.json",
         ),
         ({"DATABASE_URL": "mysql://x", "REDIS_URL": "redis://x", "CHECKIN_JWKS": "{jwks}"}, "mysql"),
+        ({**CONFIGURED, "CHECKIN_RECEIPT_KEY_FILE": "receipt.json"}, "receipt.json"),
+        ({**CONFIGURED, "CHECKIN_EVIDENCE_URL": "s3://"}, "s3://"),
+        ({**CONFIGURED, "CHECKIN_DATA_DIR": "/proc"}, "/proc"),
     ],
 )
 def test_a_start_that_fails_says_what_to_do_in_a_sentence(
