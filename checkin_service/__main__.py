@@ -37,7 +37,7 @@ from checkin_service.adapters.token_keys import (
 )
 from checkin_service.app import DRAIN_S, Stores, make_app, models_of
 from checkin_service.settings import SettingError, Settings, read_settings
-from checkin_service.simulator import PlatformError, add_options, read_options, simulate
+from checkin_service.simulator import SimulationError, add_options, read_options, simulate
 from checkin_service.usecases.sweep import sweep
 from face import FINGERPRINT, WorkerFailed
 
@@ -48,7 +48,7 @@ START_FAILURES = (
     KeyFileError,
     KeySetError,
     WorkerFailed,
-    PlatformError,
+    SimulationError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     OSError,

@@ -6,9 +6,9 @@ besides the development key, which signs the callers' tokens.
 """
 
 from checkin_service.simulator.behaviours import BEHAVIOURS
+from checkin_service.simulator.client import SimulationError
 from checkin_service.simulator.options import Options, add_options, read_options
-from checkin_service.simulator.platform import PlatformError
 from checkin_service.simulator.report import Report
 from checkin_service.simulator.simulate import simulate
 
-__all__ = ["BEHAVIOURS", "Options", "PlatformError", "Report", "add_options", "read_options", "simulate"]
+__all__ = ["BEHAVIOURS", "Options", "Report", "SimulationError", "add_options", "read_options", "simulate"]

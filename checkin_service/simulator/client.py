@@ -22,6 +22,10 @@ _UNREACHABLE_PAUSE_S = 0.5
 _COME_BACK = frozenset({"unavailable", "rate_limited", "idempotency_in_progress"})
 
 
+class SimulationError(RuntimeError):
+    """The simulation can't go on: the service refuses what it must take; the message has its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back in the end; status 0 and the code `unreachable` when nothing did."""
@@ -32,6 +36,12 @@ class Reply:
     @property
     def code(self) -> str:
         return str(self.body.get("code", ""))
+
+    def granted(self) -> Json:
+        """The body of a success. Raises `SimulationError` for anything else."""
+        if not 200 <= self.status < 300:
+            raise SimulationError(f"the service answered {self.status}: {self.body}")
+        return self.body
 
 
 @dataclass(slots=True)

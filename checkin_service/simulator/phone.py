@@ -113,7 +113,7 @@ class Phone:
         return reply
 
     async def _withdraw(self) -> None:
-        await self._client.person(self._person.person_id, "DELETE", "/v1/me/consent")
+        (await self._client.person(self._person.person_id, "DELETE", "/v1/me/consent")).granted()
         self._life.has_reference = False
 
     # --- noting ---
@@ -136,11 +136,11 @@ class Phone:
         return received_at is not None and datetime.fromisoformat(received_at) >= self._closes_at
 
 
-async def give_consent(client: Client, person_id: str) -> Reply:
-    """Consents to the notice in force, in all its scopes."""
-    notice = await client.person(person_id, "GET", "/v1/consent-notice")
-    body = {"notice_version": notice.body["notice_version"], "scopes": notice.body["scopes"]}
-    return await client.person(person_id, "PUT", "/v1/me/consent", json=body)
+async def give_consent(client: Client, person_id: str) -> None:
+    """Consents to the notice in force, in all its scopes. Raises `SimulationError`."""
+    notice = (await client.person(person_id, "GET", "/v1/consent-notice")).granted()
+    body = {"notice_version": notice["notice_version"], "scopes": notice["scopes"]}
+    (await client.person(person_id, "PUT", "/v1/me/consent", json=body)).granted()
 
 
 def in_a_line(reply: Reply) -> str:

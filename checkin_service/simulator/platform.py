@@ -2,23 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from checkin_service.domain.task import MemberState, TaskState
-from checkin_service.simulator.client import Client, Reply, multipart
+from checkin_service.simulator.client import Client, multipart
 from checkin_service.simulator.phone import Life
 from checkin_service.simulator.scenario import Person, Task
 
 Json = dict[str, Any]
 _POLL_S = 1.0
 _MOST_IN_A_QUERY = 500
-
-
-class PlatformError(RuntimeError):
-    """The simulation can't begin or be judged: the service refuses what it must take; the message has its answer."""
 
 
 @dataclass(slots=True)
@@ -39,13 +36,13 @@ class Platform:
     async def register(self, task: Task) -> datetime:
         """The end of its window."""
         path = f"/v1/tasks/{task.task_id}"
-        status = _done(await self.client.platform("PUT", path, json=task.registration))
+        status = (await self.client.platform("PUT", path, json=task.registration)).granted()
         return datetime.fromisoformat(status["closes_at"])
 
     async def enrol(self, person: Person) -> None:
         body, headers = multipart({}, [("photo", person.face.reference)])
         path = f"/v1/persons/{person.person_id}/reference"
-        _done(await self.client.platform("PUT", path, data=body, headers=headers))
+        (await self.client.platform("PUT", path, data=body, headers=headers)).granted()
 
     # --- polling ---
 
@@ -53,15 +50,25 @@ class Platform:
         """Reads the feed to its end."""
         while True:
             query = {"after": self.cursor, "limit": "500"}
-            page = _done(await self.client.platform("GET", "/v1/changes", params=query))
+            page = (await self.client.platform("GET", "/v1/changes", params=query)).granted()
             for change in page["changes"]:
                 self.changes.setdefault(change["task_id"], []).append(change)
             self.cursor = page["next"]
             if not page["has_more"]:
                 return
 
-    async def keep_polling(self) -> None:
-        """Until it is cancelled."""
+    @asynccontextmanager
+    async def polling(self) -> AsyncIterator[None]:
+        """Reads it every second until the block ends."""
+        poller = asyncio.create_task(self._keep_polling())
+        try:
+            yield
+        finally:
+            poller.cancel()
+            with suppress(asyncio.CancelledError):
+                await poller
+
+    async def _keep_polling(self) -> None:
         while True:
             await self.poll()
             await asyncio.sleep(_POLL_S)
@@ -86,7 +93,7 @@ class Platform:
         found: list[Json] = []
         for first in range(0, len(task_ids), _MOST_IN_A_QUERY):
             asked = {"task_ids": task_ids[first : first + _MOST_IN_A_QUERY]}
-            found += _done(await self.client.platform("POST", "/v1/tasks/query", json=asked))["tasks"]
+            found += (await self.client.platform("POST", "/v1/tasks/query", json=asked)).granted()["tasks"]
         return {status["task_id"]: status for status in found}
 
     def _of_task(self, lives: Sequence[Life], status: Json | None, changes: Sequence[Json]) -> Iterator[str]:
@@ -142,9 +149,3 @@ def _digest(members: Mapping[str, Member]) -> str:
         f"{person}\t{state}\t{check_in}\n".encode() for person, (state, check_in, _) in members.items()
     )
     return "sha256:" + hashlib.sha256(b"".join(lines)).hexdigest()
-
-
-def _done(reply: Reply) -> Json:
-    if reply.status not in {200, 201}:
-        raise PlatformError(f"the service answered {reply.status}: {reply.body}")
-    return reply.body

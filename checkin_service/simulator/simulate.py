@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from random import Random
 from typing import TypeVar
 
 import aiohttp
 
-from checkin_service.simulator.behaviours import BEHAVIOURS, Behaviour
+from checkin_service.simulator.behaviours import BEHAVIOURS
 from checkin_service.simulator.client import Client
 from checkin_service.simulator.options import Options
 from checkin_service.simulator.phone import Life, Phone, give_consent
@@ -26,47 +25,33 @@ Result = TypeVar("Result")
 async def simulate(options: Options) -> Report:
     """Plays the scenario of the seed against the running service.
 
-    Raises `PlatformError` when the service refuses what it must take from the platform, ValueError for options or
+    Raises `SimulationError` when the service refuses what it must take, ValueError for options or
     photographs that allow no scenario.
     """
-    run = f"sim-{time.time_ns() // 1000:x}"
     cast = scenario(
-        run,
+        f"sim-{time.time_ns() // 1000:x}",
         options.seed,
-        _chosen(options.only),
+        [BEHAVIOURS[name] for name in options.only] or [b for b in BEHAVIOURS.values() if b.share],
         read_faces(options.photos),
         tasks=options.tasks,
         persons=options.persons,
         approved_at=options.approved_at,
     )
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        client = Client(session, options.url.rstrip("/"), options.data_dir)
-        platform = Platform(client)
-        closes_at = await _prepare(platform, cast, options.parallel)
-        polling = asyncio.create_task(platform.keep_polling())
-        started, used = time.perf_counter(), time.process_time()
-        try:
-            phones = [(person, Phone(client, person, closes_at[person.task.task_id])) for person in cast]
-            lives, late_s = await _arrive(phones, options)
-        finally:
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
-        seconds, cpu_s = time.perf_counter() - started, time.process_time() - used
-        wrong = await platform.differences(lives)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        return await _play(Client(session, options.url.rstrip("/"), options.data_dir), cast, options)
+
+
+async def _play(client: Client, cast: Sequence[Person], options: Options) -> Report:
+    platform = Platform(client)
+    closes_at = await _prepare(platform, cast, options.parallel)
+    phones = [(person, Phone(client, person, closes_at[person.task.task_id])) for person in cast]
+    started, used = time.perf_counter(), time.process_time()
+    async with platform.polling():
+        lives, late_s = await _arrive(phones, options)
+    seconds, cpu_s = time.perf_counter() - started, time.process_time() - used
+    wrong = await platform.differences(lives)
     submissions = sum(len(life.latencies_s) for life in lives)
     return Report(options.seed, rows(lives), submissions, seconds, late_s, cpu_s, client.retries, wrong)
-
-
-def _chosen(only: Sequence[str]) -> list[Behaviour]:
-    if unknown := set(only) - set(BEHAVIOURS):
-        raise ValueError(
-            f"no such behaviour: {', '.join(sorted(unknown))}; there are {', '.join(BEHAVIOURS)}"
-        )
-    return [
-        behaviour for name, behaviour in BEHAVIOURS.items() if name in only or (behaviour.share and not only)
-    ]
 
 
 async def _prepare(platform: Platform, cast: Sequence[Person], parallel: int) -> dict[str, datetime]:
@@ -95,14 +80,12 @@ async def _arrive(phones: Sequence[tuple[Person, Phone]], options: Options) -> t
     started: list[asyncio.Task[Life]] = []
     random = Random(options.seed)  # noqa: S311  a scenario, not a secret
     due, late_s = time.perf_counter(), 0.0
-    async with asyncio.TaskGroup() as group:
-        for phone in calm:
-            due += random.expovariate(options.rate)
-            await asyncio.sleep(due - time.perf_counter())
-            late_s = max(late_s, time.perf_counter() - due)
-            started.append(group.create_task(phone.live()))
-        started += [group.create_task(phone.live()) for phone in rush]
-    return [life.result() for life in started], late_s
+    for phone in calm:
+        due += random.expovariate(options.rate)
+        await asyncio.sleep(due - time.perf_counter())
+        late_s = max(late_s, time.perf_counter() - due)
+        started.append(asyncio.create_task(phone.live()))
+    return await asyncio.gather(*started, *map(Phone.live, rush)), late_s
 
 
 async def _in_parallel(
@@ -115,6 +98,4 @@ async def _in_parallel(
         async with free:
             return await work(item)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(item)) for item in items]
-    return [task.result() for task in tasks]
+    return await asyncio.gather(*map(one, items))

@@ -41,11 +41,11 @@ def write_faces(folder: Path, count: int) -> Path:
         face = folder / f"face-{number:02}"
         face.mkdir(parents=True)
         for shot, name in enumerate(("reference", "selfie1", "selfie2")):
-            (face / f"{name}.jpg").write_bytes(_textured(photo_of(f"face-{number}", shot)))
+            (face / f"{name}.jpg").write_bytes(textured(photo_of(f"face-{number}", shot)))
     return folder
 
 
-def _textured(photo: bytes) -> bytes:
+def textured(photo: bytes) -> bytes:
     """The same with something on it that a blur takes away."""
     comment = Image.open(io.BytesIO(photo)).info["comment"]
     noise = np.random.default_rng(1).integers(40, 220, (64, 64, 1), np.uint8).repeat(3, axis=2)

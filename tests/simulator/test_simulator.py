@@ -14,9 +14,9 @@ from checkin_service.simulator import BEHAVIOURS, Report
 from checkin_service.simulator.photographs import read_faces
 from checkin_service.simulator.scenario import scenario
 from checkin_service.usecases import open_challenge, submit_check_in
-from tests.service.stage import Stage, registration
+from tests.service.stage import Stage, photo_of, registration
 from tests.simulator.conftest import FACES, Play
-from tests.simulator.photographed import TrustingEngine
+from tests.simulator.photographed import TrustingEngine, textured
 
 UNASKED = {name for name, behaviour in BEHAVIOURS.items() if behaviour.share}
 # Rows that a statement inserts are not kept, and nobody is told.
@@ -180,3 +180,14 @@ async def test_it_says_that_there_are_not_enough_faces(
 ) -> None:
     assert await command(stage, photos, "--persons", str(FACES + 1)) == 1
     assert f"{FACES} faces" in capsys.readouterr().err
+
+
+async def test_it_says_what_the_service_refuses(
+    stage: Stage, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for face in ("one", "two"):
+        (tmp_path / face).mkdir()
+        (tmp_path / face / "selfie.jpg").write_bytes((photos / "face-00" / "selfie1.jpg").read_bytes())
+        (tmp_path / face / "reference.jpg").write_bytes(textured(photo_of("nobody")))
+    assert await command(stage, tmp_path, "--tasks", "1", "--only", "honest") == 1
+    assert "no_face" in capsys.readouterr().err
