@@ -50,8 +50,6 @@ _REPEATED = judged(Outcome.ACCEPTED, Reason.ALREADY_CHECKED_IN)
 _NO_CONSENT, _CHALLENGE = refused(403, "consent_required"), refused(409, "challenge_invalid")
 # A doubtful photograph is refused as long as there are no reviews.
 _DOUBTED = judged(Outcome.REJECTED, Reason.DUPLICATE_PHOTO)
-
-
 _IN_THE_MIDDLE = Reading()
 
 
@@ -94,6 +92,11 @@ class Behaviour:
 
 _FAR = Step(_rejected(Reason.OUTSIDE_GEOFENCE), Reading(beyond_m=2000))
 _EDGE = Step(_rejected(Reason.POSITION_UNCERTAIN), Reading(beyond_m=30, accuracy_m=40, noise_m=20))
+_MISLABELLED = Step(
+    _rejected(Reason.OUTSIDE_GEOFENCE, Reason.POSITION_FRAME_SUSPECT), Reading(mislabelled=True, noise_m=30)
+)
+_ROUGH = Step(_rejected(Reason.POSITION_UNCERTAIN), Reading(accuracy_m=3000, reduced=True))
+_EXCHANGED = Step(_rejected(Reason.POSITION_IMPLAUSIBLE), Reading(exchanged=True))
 _GOOD = Step()
 
 _TABLE = (
@@ -103,24 +106,11 @@ _TABLE = (
     Behaviour("far_then_inside", (_FAR, _GOOD)),
     Behaviour("edge_then_inside", (_EDGE, _EDGE, _GOOD)),
     Behaviour("spoofer", (Step(reading=Reading(still=True, fixes=6, accuracy_m=10)),)),
-    Behaviour(
-        "wrong_frame",
-        (
-            Step(
-                _rejected(Reason.OUTSIDE_GEOFENCE, Reason.POSITION_FRAME_SUSPECT),
-                Reading(mislabelled=True, noise_m=30),
-            ),
-        ),
-    ),
-    Behaviour(
-        "exchanged_axes", (Step(_rejected(Reason.POSITION_IMPLAUSIBLE), Reading(exchanged=True)), _GOOD)
-    ),
+    Behaviour("wrong_frame", (_MISLABELLED, _GOOD)),
+    Behaviour("exchanged_axes", (_EXCHANGED, _GOOD)),
     Behaviour("no_position", (Step(_rejected(Reason.POSITION_MISSING), Reading(fixes=0)), _GOOD)),
     Behaviour("stale_position", (Step(_rejected(Reason.POSITION_UNCERTAIN), Reading(age_s=90)),)),
-    Behaviour(
-        "rough_position",
-        (Step(_rejected(Reason.POSITION_UNCERTAIN), Reading(accuracy_m=3000, reduced=True)),),
-    ),
+    Behaviour("rough_position", (_ROUGH, _GOOD)),
     Behaviour("colleagues_face", (Step(_rejected(Reason.NON_MATCH), picture=Picture.COLLEAGUES), _GOOD)),
     Behaviour("no_face", (Step(_rejected(Reason.NO_FACE), picture=Picture.NOBODY), _GOOD)),
     Behaviour("bad_light", (Step(_rejected(Reason.POOR_QUALITY), picture=Picture.DARK), _GOOD)),

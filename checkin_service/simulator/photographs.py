@@ -24,7 +24,6 @@ class Picture(Enum):
 class Face:
     """One face's photographs, as bytes of JPEG files."""
 
-    name: str
     reference: bytes
     selfies: Sequence[bytes]
     altered: Mapping[Picture, bytes]
@@ -54,7 +53,7 @@ def _face(folder: Path) -> Face:
         Picture.BLURRED: _altered(selfies[0], _blurred),
         Picture.REPLAY: _altered(reference, _cropped),
     }
-    return Face(folder.name, reference, selfies, altered)
+    return Face(reference, selfies, altered)
 
 
 def _altered(photo: bytes, alter: Callable[[Image.Image], Image.Image]) -> bytes:

@@ -75,14 +75,9 @@ def rows(lives: Sequence[Life]) -> list[Row]:
 
 def _row(name: str, lives: Sequence[Life], shown: int = _SHOWN) -> Row:
     differences = [difference for life in lives for difference in life.differences]
+    latencies_ms = percentiles_ms([latency for life in lives for latency in life.latencies_s])
     right = sum(not life.differences for life in lives)
-    return Row(
-        name,
-        len(lives),
-        right,
-        differences[:shown],
-        percentiles_ms([s for life in lives for s in life.latencies_s]),
-    )
+    return Row(name, len(lives), right, differences[:shown], latencies_ms)
 
 
 def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:

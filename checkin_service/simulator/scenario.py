@@ -59,9 +59,7 @@ def scenario(
     if persons > len(faces):
         raise ValueError(f"{len(faces)} faces allow no more than {len(faces)} persons a task")
     random = Random(seed)  # noqa: S311  a scenario, not a secret
-    dealt = _deal(behaviours, tasks * persons, random)
-    groups = [[b for b in dealt if b.late == late] for late in (False, True)]
-    rosters = [group[first : first + persons] for group in groups for first in range(0, len(group), persons)]
+    rosters = _rosters(_deal(behaviours, tasks * persons, random), persons)
     enterprises = [_enterprise(random) for _ in range(-(-len(rosters) // _TASKS_PER_ENTERPRISE))]
     cast: list[Person] = []
     for number, roster in enumerate(rosters):
@@ -73,6 +71,12 @@ def scenario(
         cast += [_person(task, ids[i], b, faces, i, f"{seed} {number} {i}") for i, b in enumerate(roster)]
     random.shuffle(cast)
     return cast
+
+
+def _rosters(behaviours: Sequence[Behaviour], size: int) -> list[Sequence[Behaviour]]:
+    """Who is late is late together: it is their task that is over."""
+    groups = [[b for b in behaviours if b.late == late] for late in (False, True)]
+    return [group[first : first + size] for group in groups for first in range(0, len(group), size)]
 
 
 def _deal(behaviours: Sequence[Behaviour], count: int, random: Random) -> list[Behaviour]:
