@@ -11,17 +11,17 @@ from aiohttp import web
 
 from checkin_service.adapters.head_turns import HeadTurns
 from checkin_service.adapters.object_store import bucket_store, directory_store
-from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import (
     DATABASE_FAILURES,
     Database,
     DatabaseSetupError,
     open_database,
 )
+from checkin_service.adapters.postgres.key_ids import adopt_key
 from checkin_service.adapters.postgres.migrate import migrate
 from checkin_service.adapters.published_calendar import published_calendar
 from checkin_service.adapters.rate_limit import RateLimit
-from checkin_service.adapters.receipt_keys import load_receipt_keys
+from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
 from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.decision import OperatingPoint, Policy
@@ -110,7 +110,9 @@ async def _open_services(
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
-    database = await stack.enter_async_context(_prepared_database(settings, stores, keys, metrics))
+    database = await stack.enter_async_context(
+        _prepared_database(settings, stores, keys, receipt_keys, metrics)
+    )
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))
@@ -141,19 +143,26 @@ def _evidence_store(settings: Settings) -> ObjectStore:
 
 @asynccontextmanager
 async def _prepared_database(
-    settings: Settings, stores: Stores, keys: TemplateKeys, metrics: Metrics
+    settings: Settings, stores: Stores, keys: TemplateKeys, receipt_keys: ReceiptKeys, metrics: Metrics
 ) -> AsyncIterator[Database]:
     held = metrics.connection_seconds.inc
     async with open_database(stores.database_url, settings.database_connections, held) as database:
         async with database.connection() as connection:
             await migrate(connection)
         async with database.transaction() as connection:
-            unknown = await persons.adopt_wrapping_key(connection, keys.current, keys.wrapping)
-        if unknown:
-            raise DatabaseSetupError(
-                f"this database holds data wrapped by {', '.join(unknown)}, which is not in {settings.key_path}: "
-                "point CHECKIN_KEY_FILE at the file that all replicas share"
-            )
+            if unknown := await adopt_key(connection, "wrapping_key", keys.current, keys.wrapping):
+                raise DatabaseSetupError(
+                    f"this database holds data wrapped by {', '.join(unknown)}, which is not in "
+                    f"{settings.key_path}: point CHECKIN_KEY_FILE at the file that all replicas share"
+                )
+            if unknown := await adopt_key(
+                connection, "receipt_key", receipt_keys.key_id, receipt_keys.key_ids
+            ):
+                raise DatabaseSetupError(
+                    f"receipts here were signed by {', '.join(unknown)}, which is not in "
+                    f"{settings.receipt_key_path}: "
+                    "point CHECKIN_RECEIPT_KEY_FILE at the file that all replicas share"
+                )
         yield database
 
 

@@ -39,6 +39,10 @@ class ReceiptKeys:
     signing: ec.EllipticCurvePrivateKey
     published: Mapping[str, Any]
 
+    @property
+    def key_ids(self) -> list[str]:
+        return [key["kid"] for key in self.published["keys"]]
+
 
 class _Repeatable(ECAlgorithm):
     def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:

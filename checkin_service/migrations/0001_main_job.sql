@@ -17,6 +17,12 @@ CREATE TABLE wrapping_key (
     first_seen_at   timestamptz NOT NULL DEFAULT checkin_now()
 );
 
+-- Which keys sign receipts here: every replica must publish them all, or nobody can verify another one's.
+CREATE TABLE receipt_key (
+    receipt_key_id text PRIMARY KEY,
+    first_seen_at  timestamptz NOT NULL DEFAULT checkin_now()
+);
+
 CREATE TABLE task (
     task_id             text PRIMARY KEY CHECK (task_id ~ '^[A-Za-z0-9._-]{1,64}$'),
     case_id             text NOT NULL,

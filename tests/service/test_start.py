@@ -28,6 +28,20 @@ async def test_a_replica_with_another_key_does_not_start(
         assert (await stage.enrol("p-1")).status == 201
 
 
+async def test_a_replica_that_would_not_publish_a_key_that_signs_does_not_start(
+    database_url: str, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    redis_url, first, second = stores.redis_url or "", tmp_path / "first", tmp_path / "second"
+    async with running_service(database_url, redis_url, first) as stage:
+        shared = {"CHECKIN_KEY_FILE": str(stage.settings.key_path)}
+        receipts = {"CHECKIN_RECEIPT_KEY_FILE": str(stage.settings.receipt_key_path)}
+    with pytest.raises(DatabaseSetupError, match="CHECKIN_RECEIPT_KEY_FILE"):
+        async with running_service(database_url, redis_url, second, **shared):
+            pytest.fail("it started with a key that the others do not publish")
+    async with running_service(database_url, redis_url, second, **shared, **receipts) as stage:
+        assert (await stage.enrol("p-1")).status == 201
+
+
 @pytest.mark.parametrize(
     ("variable", "text"),
     [

@@ -10,7 +10,6 @@ from uuid import UUID
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.template_keys import WrappedKey
 
-WRAPPING_KEY_LOCK = 0x6B6579
 CONSENT_SCOPES = frozenset({"face", "face_transfer", "location"})
 
 
@@ -364,18 +363,3 @@ async def read_coverage(connection: Connection, deciding: str) -> Coverage:
         deciding,
     )
     return Coverage(references, {row["model_id"]: row["number"] for row in having}, **live)
-
-
-async def adopt_wrapping_key(connection: Connection, current: str, known: Collection[str]) -> list[str]:
-    """Notes the key that wraps from now on, unless the database was used with keys that are not `known`; those.
-
-    The caller's transaction: one process at a time, so that two fresh replicas can't each bring a key of their own.
-    """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", WRAPPING_KEY_LOCK)
-    rows = await connection.fetch("SELECT wrapping_key_id FROM wrapping_key ORDER BY first_seen_at")
-    unknown = [row["wrapping_key_id"] for row in rows if row["wrapping_key_id"] not in known]
-    if not unknown:
-        await connection.execute(
-            "INSERT INTO wrapping_key (wrapping_key_id) VALUES ($1) ON CONFLICT DO NOTHING", current
-        )
-    return unknown
