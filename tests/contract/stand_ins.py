@@ -33,7 +33,11 @@ FAR_AWAY = {"type": "Circle", "coordinates": [113.95, 22.54], "radius_m": 100}
 _TASK_PART = re.compile(rb'(name="task_id"\r\n(?:[^\r\n]+\r\n)*\r\n)T1(?=\r\n)')
 
 REGISTER = "PUT /v1/tasks/{task_id}"
-VOID, EXTEND, NEW_FENCE = (f"POST /v1/tasks/{{task_id}}/{name}" for name in ("void", "extend", "fence"))
+VOID, EXTEND, NEW_FENCE, SUSPEND, RESUME, REVOKE, CLOSE = (
+    f"POST /v1/tasks/{{task_id}}/{name}"
+    for name in ("void", "extend", "fence", "suspend", "resume", "members/{person_id}/revoke", "close")
+)
+CASE = "GET /v1/cases/{case_id}"
 ENROL, ERASE = "PUT /v1/persons/{person_id}/reference", "DELETE /v1/persons/{person_id}"
 BURST = "PUT /v1/challenges/{challenge_id}/burst/{n}"
 CONSENT = "PUT /v1/me/consent"
@@ -43,8 +47,13 @@ BODIES = {
     VOID: "VoidCommand",
     EXTEND: "ExtendCommand",
     NEW_FENCE: "FenceCommand",
+    SUSPEND: "ReasonCommand",
+    RESUME: "ResumeCommand",
+    REVOKE: "ReasonCommand",
+    CLOSE: "ReasonCommand",
     CONSENT: "ConsentForm",
 }
+ON_A_TASK = BODIES.keys() - {CONSENT}
 
 
 class Things:
@@ -65,6 +74,7 @@ class Things:
         stage, now = self.live.stage, datetime.now(UTC)
         await stage.platform("PUT", f"/v1/tasks/{TASK}", first_application(now))
         await stage.ready_task("T-open-1", PERSON)
+        self.case_id = (await stage.status("T-open-1"))["case_id"]
         in_other_states: dict[str, Json] = {
             "T-open-2": {},
             "T-open-3": {},
@@ -143,7 +153,7 @@ class StandIn:
         In a chain of calls something that an earlier one has made is kept.
         """
         self.addressed = {name: self.put(value) for name, value in path.items()}
-        if self.operation in {REGISTER, VOID, EXTEND, NEW_FENCE, BURST, ENROL, ERASE}:
+        if self.operation in {*ON_A_TASK, BURST, ENROL, ERASE}:
             drawn = [name for name, value in path.items() if name != "n" and conforms("Id", value)]
             kept = [name for name in drawn if chained and str(path[name]).startswith(OWN)]
             self.addressed |= {name: getattr(self, name) for name in drawn if name not in kept}
@@ -160,8 +170,8 @@ class StandIn:
         if self.operation == NEW_FENCE:
             effective_at = self.tomorrow if body.get("effective_at") else None
             return {"place": _acceptable_place(body["place"]), "effective_at": effective_at}
-        if self.operation == EXTEND:
-            return {"deadline_at": self.far_deadline}
+        if self.operation in {EXTEND, RESUME}:
+            return {"deadline_at": self.far_deadline} if body.get("deadline_at") else {}
         return {"notice_version": NOTICE_VERSION} if self.operation == CONSENT else {}
 
     def _registration(self, body: Json) -> Json:
@@ -188,17 +198,27 @@ class StandIn:
     @cached_property
     def task_id(self) -> str:
         """An id that is free for a registration, and a new task for a command, which changes it."""
-        if self.operation not in {REGISTER, VOID, EXTEND, NEW_FENCE} or not self.well_formed:
+        if self.operation not in ON_A_TASK or not self.well_formed:
             return TASK
         task_id = f"{OWN}T-{uuid4().hex}"
         if self.operation != REGISTER:
-            self.live.do(self.live.stage.register(task_id, PERSON))
+            self.live.do(self._prepare(task_id))
         return task_id
+
+    async def _prepare(self, task_id: str) -> None:
+        """A task that takes the command."""
+        stage = self.live.stage
+        await stage.register(task_id, PERSON, flow="routine")
+        if self.operation == REVOKE:
+            await stage.check_in(PERSON, task_id)
+        earlier = {RESUME: "suspend", CLOSE: "void"}.get(self.operation)
+        if earlier:
+            await stage.platform("POST", f"/v1/tasks/{task_id}/{earlier}", {"reason": "x"})
 
     @cached_property
     def person_id(self) -> str:
         """Nobody's reference is replaced or erased whom another call needs."""
-        if self.operation == "GET /v1/persons/{person_id}/reference":
+        if self.operation in {"GET /v1/persons/{person_id}/reference", REVOKE}:
             return PERSON
         person_id = f"{OWN}p-{uuid4().hex}"
         if self.operation == ERASE:
@@ -207,7 +227,8 @@ class StandIn:
 
     @cached_property
     def case_id(self) -> str:
-        return f"SZ-{uuid4().hex}"
+        """One that is free for a registration, and one that is there to be read."""
+        return str(self.things.case_id) if self.operation == CASE else f"SZ-{uuid4().hex}"
 
     @cached_property
     def earlier_task(self) -> str:

@@ -82,6 +82,7 @@ RULES = {
     ErrorCode.TASK_CONFLICT,
     ErrorCode.ROUND_EXISTS,
     ErrorCode.STATE_CONFLICT,
+    ErrorCode.DEADLINE_REQUIRED,
     ErrorCode.CHALLENGE_INVALID,
     ErrorCode.NOTICE_OUTDATED,
     ErrorCode.FEED_EPOCH_CHANGED,
