@@ -36,9 +36,9 @@ async def test_a_replica_that_would_not_publish_a_key_that_signs_does_not_start(
         shared = {"CHECKIN_KEY_FILE": str(stage.settings.key_path)}
         receipts = {"CHECKIN_RECEIPT_KEY_FILE": str(stage.settings.receipt_key_path)}
     with pytest.raises(DatabaseSetupError, match="CHECKIN_RECEIPT_KEY_FILE"):
-        async with running_service(database_url, redis_url, second, **shared):
+        async with running_service(database_url, redis_url, second, None, **shared):
             pytest.fail("it started with a key that the others do not publish")
-    async with running_service(database_url, redis_url, second, **shared, **receipts) as stage:
+    async with running_service(database_url, redis_url, second, None, **shared, **receipts) as stage:
         assert (await stage.enrol("p-1")).status == 201
 
 

@@ -1,7 +1,7 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
