@@ -34,6 +34,16 @@ class WrappedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedObject:
+    """Evidence as the object store has it. `address`: the SHA-256 of the ciphertext in hexadecimal. It says nothing
+    of the content, and the same content sealed again has another."""
+
+    address: str
+    key: WrappedKey
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TemplateKeys:
     """The keys that wrap data keys (the current one wraps new ones), and the key of the pseudonyms."""
 

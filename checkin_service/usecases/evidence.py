@@ -5,22 +5,11 @@ key of another check-in does not open. Deleting the wrapped key makes the object
 """
 
 import hashlib
-from dataclasses import dataclass
 from uuid import UUID
 
-from checkin_service.adapters.template_keys import TemplateKeys, WrappedKey, seal, unseal
+from checkin_service.adapters.template_keys import SealedObject, TemplateKeys, WrappedKey, seal, unseal
 
 SELFIE = "selfie"
-
-
-@dataclass(frozen=True, slots=True)
-class SealedObject:
-    """`address`: the SHA-256 of the ciphertext in hexadecimal. It says nothing of the photograph, and the same
-    photograph sealed again has another."""
-
-    address: str
-    key: WrappedKey
-    ciphertext: bytes
 
 
 def seal_selfie(keys: TemplateKeys, check_in_id: UUID, photo: bytes) -> SealedObject:

@@ -19,9 +19,15 @@ from obstore.store import MemoryStore
 
 from checkin_service.adapters import object_store
 from checkin_service.adapters.object_store import EvidenceStore, bucket_store, directory_store
-from checkin_service.adapters.template_keys import SealBroken, TemplateKeys, load_template_keys, seal
+from checkin_service.adapters.template_keys import (
+    SealBroken,
+    SealedObject,
+    TemplateKeys,
+    load_template_keys,
+    seal,
+)
 from checkin_service.ports import ObjectMissing, ObjectStore, StoreUnavailable
-from checkin_service.usecases.evidence import SealedObject, open_selfie, seal_selfie
+from checkin_service.usecases.evidence import open_selfie, seal_selfie
 
 PHOTO = b"\xff\xd8\xff" + b"a face that nobody else may see " * 4000
 CHECK_IN = UUID("0199f0d2-3c1a-7a55-9d0e-0a7f5a1c2b3d")
