@@ -16,7 +16,7 @@ from geofence.fence import CircleFence, Fence, PolygonFence
 from geofence.frames import Frame, from_wgs84, on_earth, to_wgs84
 from geofence.geojson import parse_fence
 from geofence.locate import Location, Zone, locate, r95_factor, zone_at
-from geofence.position import DEFAULT_RULES, SHENZHEN, Box, Fix, FixRules
+from geofence.position import DEFAULT_RULES, SHENZHEN, Box, Fix, FixRules, is_plausible
 
 __all__ = [
     "DEFAULT_RULES",
@@ -34,6 +34,7 @@ __all__ = [
     "PolygonFence",
     "Zone",
     "from_wgs84",
+    "is_plausible",
     "locate",
     "on_earth",
     "parse_fence",

@@ -36,6 +36,9 @@ class OperatingPoint:
     margin: float | None = None
 
 
+UNCERTAIN_ALONE = 2
+"""So many attempts in 24 hours end at a place that is uncertain; the next goes on to people."""
+
 LEAST_LIVE = 0.5
 """Below this passive score, 0 an attack to 1 live, a selfie is doubted: the authors' own threshold. How many honest
 people it doubts is not known for any real population, so it only ever doubts."""
@@ -66,16 +69,19 @@ class Policy:
 class Case:
     """The facts about task and member that a submission is judged by, as of one reading of the database.
 
-    `models` are those that the person's reference has a template of; empty without a reference.
+    `suspended`: at received_at. `uncertain_before`: attempts of the 24 hours before that may or may not have been in
+    the place. `models` are those that the person's reference has a template of; empty without a reference.
     """
 
     received_at: datetime
     voided: bool
+    suspended: bool
     opens_at: datetime
     closes_at: datetime
     provisional: bool
     abandoned: bool
     counted_today: int
+    uncertain_before: int
     models: frozenset[str]
 
 
@@ -175,7 +181,8 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
     see `usecases/usable_references.py`.
     """
     enrolled = policy.point_for(case.models) is not None
-    reasons = _place(position) or ([] if enrolled else [Reason.NOT_ENROLLED])
+    uncertain = _is_left_to_people(case, position)
+    reasons = ([] if uncertain else _place(position)) or ([] if enrolled else [Reason.NOT_ENROLLED])
     if reasons:
         return _decision(reasons)
     if face is None:
@@ -184,16 +191,15 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
     if not reasons and face.wants_rivals and face.rivals is None:
         return None
     reasons = reasons or _comparison(face, policy)
-    if not reasons and case.received_at >= case.closes_at:
-        # Only a provisional window gets here: held until the calendar is published, neither lost nor accepted.
-        return Decision(Outcome.REVIEW)
-    return _decision(reasons)
+    # Only a provisional window gets here late: held until the calendar is published, neither lost nor accepted.
+    late = case.received_at >= case.closes_at
+    return _decision(reasons, held=[Reason.POSITION_UNCERTAIN] if uncertain else [], doubted=late)
 
 
 def _task_and_window(case: Case) -> list[Reason]:
     late = case.received_at >= case.closes_at and not case.provisional
     found = {
-        Reason.TASK_NOT_OPEN: case.voided,
+        Reason.TASK_NOT_OPEN: case.voided or case.suspended,
         Reason.WINDOW_NOT_OPEN: case.received_at < case.opens_at,
         Reason.WINDOW_CLOSED: late or case.abandoned,
     }
@@ -211,6 +217,11 @@ def _place(position: Position) -> list[Reason]:
         suspect = [Reason.POSITION_FRAME_SUSPECT] if position.frame_suspect else []
         return [Reason.OUTSIDE_GEOFENCE, *suspect]
     return []
+
+
+def _is_left_to_people(case: Case, position: Position) -> bool:
+    """Who is at the edge for the third time in a day can't do better: the face is looked at, and people decide."""
+    return position.zone == "possible" and case.uncertain_before >= UNCERTAIN_ALONE
 
 
 def _unusable(position: Position) -> list[Reason]:
@@ -253,7 +264,12 @@ def _has_look_alike(face: FaceEvidence) -> bool:
     return best >= face.comparison.score - (face.comparison.point.margin or 0)
 
 
-def _decision(reasons: list[Reason]) -> Decision:
-    # Until reviews exist, a doubtful reason refuses just as a refusing one does.
-    refused = any(reason in REFUSING or reason in DOUBTFUL for reason in reasons)
-    return Decision(Outcome.REJECTED if refused else Outcome.ACCEPTED, in_order(reasons))
+def _decision(
+    reasons: Sequence[Reason], held: Sequence[Reason] = (), *, doubted: bool = False
+) -> Decision:
+    """`held`: refusing reasons that people may put aside; they count only when nothing else refuses."""
+    if any(reason in REFUSING for reason in reasons):
+        return Decision(Outcome.REJECTED, in_order(reasons))
+    if held or doubted or any(reason in DOUBTFUL for reason in reasons):
+        return Decision(Outcome.REVIEW, in_order([*held, *reasons]))
+    return Decision(Outcome.ACCEPTED, in_order(reasons))

@@ -217,6 +217,8 @@ CREATE TABLE attempt (
     rival_score    double precision,
     photo_sha256   bytea,
     device         jsonb,
+    -- what makes it worth a second look, in codes and figures; it never changes the outcome
+    signals        jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(signals) = 'array'),
     erased_at      timestamptz,
     FOREIGN KEY (check_in_id, task_id, person_id, received_at)
         REFERENCES receipt (check_in_id, task_id, person_id, received_at),
@@ -229,24 +231,108 @@ CREATE TABLE attempt (
             AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN'))
 );
 CREATE INDEX attempt_of_day ON attempt (task_id, person_id, shanghai_day) INCLUDE (counted);
-CREATE INDEX attempt_in_review ON attempt (task_id, person_id) WHERE outcome = 'review';
+CREATE INDEX attempt_uncertain ON attempt (task_id, person_id, received_at) WHERE zone = 'possible';
 CREATE INDEX attempt_person ON attempt (person_id);
+CREATE INDEX attempt_device ON attempt ((device->>'device_id'), received_at) INCLUDE (person_id)
+    WHERE device->>'device_id' IS NOT NULL;
 CREATE UNIQUE INDEX too_many_attempts_once_a_day ON attempt (task_id, person_id, shanghai_day)
     WHERE reasons = ARRAY['too_many_attempts'];
 
--- The completion of one member. At most one that is not revoked, within the window, of a judged and accepted attempt.
-CREATE TABLE acceptance (
-    check_in_id uuid PRIMARY KEY,
+-- Where a person was located last, in WGS-84 degrees. Kept for a day: after that no journey is impossible.
+CREATE TABLE last_position (
+    person_id   text PRIMARY KEY REFERENCES person,
+    lon         double precision NOT NULL,
+    lat         double precision NOT NULL,
+    received_at timestamptz NOT NULL
+);
+CREATE INDEX last_position_age ON last_position (received_at);
+
+-- That a person sent exactly these coordinates, as a keyed digest. Raw fixes are not stored.
+CREATE TABLE sent_fix (
+    fix_digest   bytea NOT NULL,
+    person_id    text NOT NULL REFERENCES person,
+    last_sent_at timestamptz NOT NULL,
+    PRIMARY KEY (fix_digest, person_id)
+);
+CREATE INDEX sent_fix_person ON sent_fix (person_id);
+CREATE INDEX sent_fix_age ON sent_fix (last_sent_at);
+
+-- What people decide: a doubtful check-in, or a request to be judged without a face. It has the id of what it is about.
+CREATE TABLE review (
+    review_id   uuid PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('check_in', 'manual')),
     task_id     text NOT NULL,
     person_id   text NOT NULL,
-    accepted_at timestamptz NOT NULL,
-    outcome     text NOT NULL DEFAULT 'accepted' CHECK (outcome = 'accepted'),
-    method      text NOT NULL CHECK (method = 'face'),
-    opens_at    timestamptz NOT NULL,
-    closes_at   timestamptz NOT NULL,
-    revoked_at  timestamptz,
+    received_at timestamptz NOT NULL,
+    -- 'pending_second': one of the two accepts that a manual request needs; 'moot': the member was accepted otherwise
+    state       text NOT NULL DEFAULT 'pending'
+                CHECK (state IN ('pending', 'pending_second', 'accepted', 'rejected', 'moot')),
+    decided_at  timestamptz,
+    outcome     text GENERATED ALWAYS AS (CASE kind WHEN 'check_in' THEN 'review' END) STORED,
+    CHECK ((decided_at IS NULL) = (state IN ('pending', 'pending_second'))),
+    CHECK (kind = 'manual' OR state <> 'pending_second'),
+    UNIQUE (review_id, task_id, person_id, received_at, state),
+    FOREIGN KEY (task_id, person_id) REFERENCES member,
+    CONSTRAINT reviewed_attempt FOREIGN KEY (review_id, task_id, person_id, received_at, outcome)
+        REFERENCES attempt (check_in_id, task_id, person_id, received_at, outcome)
+);
+CREATE INDEX review_open ON review (received_at, review_id) WHERE state IN ('pending', 'pending_second');
+CREATE INDEX review_member ON review (task_id, person_id);
+CREATE UNIQUE INDEX manual_request_once ON review (task_id, person_id)
+    WHERE kind = 'manual' AND state IN ('pending', 'pending_second');
+
+CREATE TABLE manual_request (
+    manual_request_id uuid PRIMARY KEY REFERENCES review ON DELETE CASCADE,
+    reason            text NOT NULL,
+    -- as they said it: frame and fixes; with the place that the service made of them. Null when none was given
+    position          jsonb
+);
+
+CREATE TABLE review_decision (
+    review_id  uuid NOT NULL REFERENCES review ON DELETE CASCADE,
+    iss        text NOT NULL,
+    actor      text NOT NULL,
+    decision   text NOT NULL CHECK (decision IN ('accept', 'reject')),
+    note       text NOT NULL,
+    decided_at timestamptz NOT NULL,
+    -- the second accept of a manual request is another person's
+    PRIMARY KEY (review_id, iss, actor)
+);
+
+-- A selfie that got a verdict on its face, encrypted in the object store under a key of its own. Without the row nobody
+-- can read the object.
+CREATE TABLE evidence (
+    check_in_id     uuid PRIMARY KEY REFERENCES attempt,
+    address         text NOT NULL,
+    wrapping_key_id text NOT NULL REFERENCES wrapping_key,
+    wrapped_key     bytea NOT NULL,
+    stored_at       timestamptz NOT NULL DEFAULT checkin_now()
+);
+CREATE INDEX evidence_address ON evidence (address);
+CREATE INDEX evidence_age ON evidence (stored_at);
+
+-- The completion of one member. At most one that is not revoked, within the window, of an attempt that was accepted at
+-- once, or of a review that was accepted.
+CREATE TABLE acceptance (
+    check_in_id  uuid PRIMARY KEY,
+    task_id      text NOT NULL,
+    person_id    text NOT NULL,
+    accepted_at  timestamptz NOT NULL,
+    method       text NOT NULL CHECK (method IN ('face', 'manual')),
+    outcome      text CHECK (outcome IN ('accepted', 'review')),
+    review_state text CHECK (review_state = 'accepted'),
+    -- by whom a review was accepted is in its decisions; null when the service accepted at once
+    decided_at   timestamptz,
+    opens_at     timestamptz NOT NULL,
+    closes_at    timestamptz NOT NULL,
+    revoked_at   timestamptz,
+    CHECK ((method = 'manual') = (outcome IS NULL)),
+    CHECK ((outcome = 'accepted') IS TRUE = (review_state IS NULL)),
+    CHECK ((review_state IS NULL) = (decided_at IS NULL)),
     CONSTRAINT accepted_attempt FOREIGN KEY (check_in_id, task_id, person_id, accepted_at, outcome)
         REFERENCES attempt (check_in_id, task_id, person_id, received_at, outcome),
+    CONSTRAINT accepted_review FOREIGN KEY (check_in_id, task_id, person_id, accepted_at, review_state)
+        REFERENCES review (review_id, task_id, person_id, received_at, state),
     -- the window is the task's own, and moves with it when the authority extends
     CONSTRAINT acceptance_window FOREIGN KEY (task_id, opens_at, closes_at)
         REFERENCES task (task_id, opens_at, closes_at) ON UPDATE CASCADE,
@@ -330,8 +416,9 @@ SELECT m.task_id, m.person_id, m.position,
        a.check_in_id, a.accepted_at, a.method,
        CASE
            WHEN a.check_in_id IS NOT NULL THEN 'accepted'
-           WHEN EXISTS (SELECT FROM attempt t
-                        WHERE t.task_id = m.task_id AND t.person_id = m.person_id AND t.outcome = 'review') THEN 'in_review'
+           WHEN EXISTS (SELECT FROM review v
+                        WHERE v.task_id = m.task_id AND v.person_id = m.person_id
+                          AND v.state IN ('pending', 'pending_second')) THEN 'in_review'
            WHEN EXISTS (SELECT FROM acceptance r
                         WHERE r.task_id = m.task_id AND r.person_id = m.person_id) THEN 'revoked'
            ELSE 'not_started'
@@ -359,9 +446,15 @@ CROSS JOIN LATERAL (
 CREATE VIEW check_in_case AS
 SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
        t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
+       EXISTS (SELECT FROM suspension u
+               WHERE u.task_id = r.task_id AND u.suspended_at <= r.received_at
+                 AND (u.resumed_at IS NULL OR r.received_at < u.resumed_at)) AS suspended,
+       (SELECT count(*) FROM attempt x
+        WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.zone = 'possible'
+          AND x.received_at > r.received_at - interval '24 hours') AS uncertain_before,
        p.reference_id, p.wrapping_key_id, p.wrapped_key,
        c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
-       a.check_in_id AS accepted_id, a.accepted_at,
+       r.person_id, a.check_in_id AS accepted_id, a.accepted_at, a.method,
        (SELECT count(*) FROM attempt x
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
@@ -421,10 +514,9 @@ $$;
 -- the answer that every retry of the key gets, and what the feed is told. The task's facts afterwards; null, and
 -- nothing written, when the case is no longer the one that was decided on (`seen`). Each statement of a function sees
 -- what was committed before it began, so the case is compared as it is once both locks are held.
--- `judged` is null for a repeat.
+-- `judged` is null for a repeat. `left_behind`: see `LeftBehind` in adapters/postgres/check_ins.py.
 CREATE FUNCTION settle_check_in(
-    wanted uuid, seen text, given json, judged jsonb, completing_models text[], completing bytea[],
-    telling_models text[], telling bytea[], feed_lock bigint)
+    wanted uuid, seen text, given json, judged jsonb, left_behind jsonb, feed_lock bigint)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     fact attempt;
@@ -444,25 +536,48 @@ BEGIN
         IF fact.outcome = 'accepted' THEN
             change_types := ARRAY['member_accepted'];
         ELSIF fact.outcome = 'review' AND NOT EXISTS (
-            SELECT FROM attempt a
-            WHERE a.task_id = fact.task_id AND a.person_id = fact.person_id AND a.outcome = 'review') THEN
+            SELECT FROM review v
+            WHERE v.task_id = fact.task_id AND v.person_id = fact.person_id
+              AND v.state IN ('pending', 'pending_second')) THEN
             change_types := ARRAY['member_in_review'];
         END IF;
         -- a second `too_many_attempts` of a day is the same fact
         INSERT INTO attempt SELECT fact.*
             ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING;
+        IF fact.outcome = 'review' THEN
+            INSERT INTO review (review_id, kind, task_id, person_id, received_at)
+                VALUES (wanted, 'check_in', fact.task_id, fact.person_id, fact.received_at);
+        END IF;
         IF fact.outcome = 'accepted' THEN
-            INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, opens_at, closes_at)
-                SELECT wanted, fact.task_id, fact.person_id, fact.received_at, 'face', t.opens_at, t.closes_at
+            INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, outcome, opens_at, closes_at)
+                SELECT wanted, t.task_id, fact.person_id, fact.received_at, 'face', 'accepted', t.opens_at, t.closes_at
                 FROM task t WHERE t.task_id = fact.task_id;
+            UPDATE review v SET state = 'moot', decided_at = instant
+                WHERE v.task_id = fact.task_id AND v.person_id = fact.person_id
+                  AND v.state IN ('pending', 'pending_second');
             INSERT INTO template (reference_id, photo, model_id, sealed, completed_by)
                 SELECT p.reference_id, 0, t.model_id, t.sealed, wanted
-                FROM person p CROSS JOIN unnest(completing_models, completing) AS t (model_id, sealed)
+                FROM person p
+                CROSS JOIN jsonb_to_recordset(left_behind->'completing') AS t (model_id text, sealed bytea)
                 WHERE p.person_id = fact.person_id;
         END IF;
         INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
             SELECT wanted, fact.task_id, fact.person_id, fact.received_at, fact.outcome, t.model_id, t.sealed
-            FROM unnest(telling_models, telling) AS t (model_id, sealed);
+            FROM jsonb_to_recordset(left_behind->'telling') AS t (model_id text, sealed bytea);
+        INSERT INTO evidence (check_in_id, address, wrapping_key_id, wrapped_key)
+            SELECT wanted, s.*
+            FROM jsonb_to_recordset(left_behind->'selfie') AS s (address text, wrapping_key_id text, wrapped_key bytea);
+        INSERT INTO sent_fix (fix_digest, person_id, last_sent_at)
+            SELECT d::bytea, fact.person_id, fact.received_at
+            FROM jsonb_array_elements_text(left_behind->'fix_digests') AS d ORDER BY 1
+            ON CONFLICT (fix_digest, person_id) DO UPDATE
+                SET last_sent_at = greatest(sent_fix.last_sent_at, excluded.last_sent_at);
+        INSERT INTO last_position (person_id, lon, lat, received_at)
+            SELECT fact.person_id, p.lon, p.lat, fact.received_at
+            FROM jsonb_to_recordset(left_behind->'position') AS p (lon double precision, lat double precision)
+            ON CONFLICT (person_id) DO UPDATE
+                SET lon = excluded.lon, lat = excluded.lat, received_at = excluded.received_at
+                WHERE last_position.received_at < excluded.received_at;
     END IF;
     DELETE FROM burst_frame b USING receipt r WHERE r.check_in_id = wanted AND b.challenge_id = r.challenge_id;
     -- answered first: the facts count what is still to be judged
@@ -470,7 +585,7 @@ BEGIN
     SELECT f.* INTO head FROM task_facts f JOIN receipt r USING (task_id) WHERE r.check_in_id = wanted;
     head_json := row_to_json(head)::jsonb || jsonb_build_object('read_at', instant);
     UPDATE receipt SET facts = head_json WHERE check_in_id = wanted;
-    IF 'member_accepted' = ANY(change_types) AND head.accepted = head.total THEN
+    IF 'member_accepted' = ANY(change_types) AND head.accepted = head.total AND NOT head.suspended THEN
         change_types := change_types || ARRAY['task_completed'];
     END IF;
     -- last, because the feed's lock orders all writers

@@ -7,21 +7,25 @@ the COMMIT. See docs/decisions/0006-one-statement-verdict.md.
 
 import json
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+from uuid import UUID
 
 from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import (
-    NOTHING_STORED,
+    NOTHING_LEFT,
     AnsweredChallenge,
     LoadedCase,
     Receipt,
     Submission,
 )
 from checkin_service.adapters.postgres.database import Connection, Database
-from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.adapters.receipt_keys import ReceiptKeys
+from checkin_service.adapters.template_keys import SealedObject, TemplateKeys
 from checkin_service.domain.decision import FaceEvidence, Outcome, Policy, decide, decide_admission
-from checkin_service.ports import FaceEngine, Liveness
+from checkin_service.ports import FaceEngine, Liveness, ObjectStore
+from checkin_service.usecases.evidence import seal_selfie
+from checkin_service.usecases.find_signals import find_signals
 from checkin_service.usecases.liveness import judge_frames
 from checkin_service.usecases.look_alikes import LeftOut, find_rivals
 from checkin_service.usecases.refusals import Refusal
@@ -41,6 +45,8 @@ class Judge:
 
     database: Database
     keys: TemplateKeys
+    receipt_keys: ReceiptKeys
+    evidence: ObjectStore
     faces: FaceEngine
     policy: Policy
     box: Box
@@ -51,15 +57,27 @@ class Judge:
 
 @dataclass(slots=True)
 class Selfie:
-    """The picture, analysed at most once however often its case is judged."""
+    """The picture, analysed and kept as evidence at most once however often its case is judged."""
 
     faces: FaceEngine
     photo: bytes
     _analysis: Analysis | None = None
+    _sealed: SealedObject | None = None
 
     async def analysed(self) -> Analysis:
         self._analysis = self._analysis or await self.faces.analyse(self.photo)
         return self._analysis
+
+    async def kept(self, keys: TemplateKeys, store: ObjectStore, check_in_id: UUID) -> SealedObject:
+        """Before the verdict, so that none rests on evidence that was lost; what no verdict follows is purged.
+
+        Raises `StoreUnavailable`.
+        """
+        if self._sealed is None:
+            sealed = seal_selfie(keys, check_in_id, self.photo)
+            await store.put(sealed.address, sealed.ciphertext)
+            self._sealed = sealed
+        return self._sealed
 
 
 async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
@@ -137,18 +155,24 @@ async def _settle(
     judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, selfie: Selfie
 ) -> dict[str, Any] | None:
     """The answer, stored; None when the case has changed under the decision."""
-    attempt, stored = None, NOTHING_STORED
+    settle = partial(check_ins.settle, check_in_id=receipt.check_in_id, seen=loaded.stamp)
     if loaded.accepted and not loaded.case.voided:
-        answer = repeat_answer(judge.policy, receipt, loaded, loaded.accepted)
-    else:
-        verdict = await _weigh(judge, check_in, loaded, selfie)
-        answer = verdict_answer(judge.policy, receipt, loaded, verdict)
-        attempt, stored = verdict_attempt(check_in, receipt, loaded, verdict), verdict.stored
+        answer = repeat_answer(judge.policy, judge.receipt_keys, receipt, loaded, loaded.accepted)
+        async with judge.database.connection() as connection:
+            return await settle(connection, answer=answer, attempt=None, left=NOTHING_LEFT)
+    verdict = await _weigh(judge, check_in, receipt, loaded, selfie)
+    answer = verdict_answer(judge.policy, judge.receipt_keys, receipt, loaded, verdict)
+    attempt = verdict_attempt(check_in, receipt, loaded, verdict)
     async with judge.database.connection() as connection:
-        return await check_ins.settle(connection, receipt.check_in_id, loaded.stamp, answer, attempt, stored)
+        fence = _fence(judge, loaded)
+        found = await find_signals(connection, judge.keys, judge.box, check_in, receipt, fence, verdict)
+        attempt, left = replace(attempt, signals=found.findings), replace(verdict.left, **found.traces)
+        return await settle(connection, answer=answer, attempt=attempt, left=left)
 
 
-async def _weigh(judge: Judge, check_in: CheckIn, loaded: LoadedCase, selfie: Selfie) -> Verdict:
+async def _weigh(
+    judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, selfie: Selfie
+) -> Verdict:
     """Gathers evidence from cheap to intrusive, no further than the decision needs it."""
     if refusal := decide_admission(loaded.case, judge.policy):
         return Verdict(refusal)
@@ -162,9 +186,11 @@ async def _weigh(judge: Judge, check_in: CheckIn, loaded: LoadedCase, selfie: Se
     decision = decide(loaded.case, location, face, judge.policy)
     if decision is None:
         raise RuntimeError("all evidence is there and nothing is decided")
-    passed = decision.outcome is not Outcome.REJECTED
-    stored = seal_passed(judge.keys, check_in, loaded, analysis) if passed else NOTHING_STORED
-    return Verdict(decision, location, face, stored)
+    if decision.outcome is Outcome.REJECTED:
+        return Verdict(decision, location, face)
+    left = seal_passed(judge.keys, check_in, loaded, analysis)
+    kept = await selfie.kept(judge.keys, judge.evidence, receipt.check_in_id)
+    return Verdict(decision, location, face, replace(left, selfie=kept))
 
 
 async def _look(database: Database, receipt: Receipt) -> LoadedCase:
@@ -179,10 +205,13 @@ def _still_there(loaded: LoadedCase | None) -> LoadedCase:
     return loaded
 
 
+def _fence(judge: Judge, loaded: LoadedCase) -> Fence:
+    return _parsed_fence(json.dumps(loaded.fence.fence), Frame(loaded.fence.frame), judge.box)
+
+
 def _locate(judge: Judge, check_in: CheckIn, loaded: LoadedCase) -> Location:
-    fence = _parsed_fence(json.dumps(loaded.fence.fence), Frame(loaded.fence.frame), judge.box)
     return locate(
-        fence,
+        _fence(judge, loaded),
         loaded.fence.buffer_m,
         check_in.fixes,
         check_in.frame,

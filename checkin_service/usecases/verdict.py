@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from checkin_service.adapters.postgres.check_ins import (
-    NOTHING_STORED,
+    NOTHING_LEFT,
+    Accepted,
     Attempt,
+    LeftBehind,
     LoadedCase,
     Receipt,
-    StoredVectors,
     Submission,
 )
-from checkin_service.domain.calendar import day_of, end_of
+from checkin_service.adapters.receipt_keys import ReceiptKeys, sign_receipt
+from checkin_service.domain.calendar import SHANGHAI, day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
 from checkin_service.domain.reasons import Reason
 from geofence import Fix, Frame, Location, Zone
@@ -51,10 +52,12 @@ class Verdict:
     decision: Decision
     location: Location | None = None
     face: FaceEvidence | None = None
-    stored: StoredVectors = NOTHING_STORED
+    left: LeftBehind = NOTHING_LEFT
 
 
-def verdict_answer(policy: Policy, receipt: Receipt, loaded: LoadedCase, verdict: Verdict) -> dict[str, Any]:
+def verdict_answer(
+    policy: Policy, keys: ReceiptKeys, receipt: Receipt, loaded: LoadedCase, verdict: Verdict
+) -> dict[str, Any]:
     """The answer as it is stored; the task's part is filled in from the facts that its verdict leaves."""
     answer = {
         "check_in_id": str(receipt.check_in_id),
@@ -68,24 +71,40 @@ def verdict_answer(policy: Policy, receipt: Receipt, loaded: LoadedCase, verdict
     }
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
+    if verdict.decision.outcome is Outcome.ACCEPTED:
+        accepted = Accepted(receipt.check_in_id, receipt.received_at, "face")
+        answer["receipt"] = signed_receipt(keys, loaded.person_id, receipt.task_id, accepted)
     return answer
 
 
 def repeat_answer(
-    policy: Policy, receipt: Receipt, loaded: LoadedCase, accepted: tuple[UUID, datetime]
+    policy: Policy, keys: ReceiptKeys, receipt: Receipt, loaded: LoadedCase, accepted: Accepted
 ) -> dict[str, Any]:
     """The answer to a member who was accepted before: that check-in's id and time; no attempt goes with it."""
-    check_in_id, accepted_at = accepted
     return {
-        "check_in_id": str(check_in_id),
+        "check_in_id": str(accepted.check_in_id),
         "task_id": receipt.task_id,
         "outcome": Outcome.ACCEPTED,
-        "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted_at)],
-        "received_at": accepted_at.isoformat(),
+        "reasons": [_reason(Reason.ALREADY_CHECKED_IN, accepted_at=accepted.accepted_at)],
+        "received_at": accepted.accepted_at.isoformat(),
         "location": None,
         "task": None,
         "attempts_left": _attempts_left(policy, loaded, counted=False),
+        "receipt": signed_receipt(keys, loaded.person_id, receipt.task_id, accepted),
     }
+
+
+def signed_receipt(keys: ReceiptKeys, person_id: str, task_id: str, accepted: Accepted) -> str:
+    """What the person or the firm can show; the same for the same acceptance under the same key."""
+    claims = {
+        "sub": person_id,
+        "task_id": task_id,
+        "check_in_id": str(accepted.check_in_id),
+        "accepted_at": accepted.accepted_at.astimezone(SHANGHAI).isoformat(timespec="milliseconds"),
+        "method": accepted.method,
+        "iat": int(accepted.accepted_at.timestamp()),
+    }
+    return sign_receipt(keys, claims)
 
 
 def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:
@@ -121,6 +140,7 @@ def verdict_attempt(check_in: CheckIn, receipt: Receipt, loaded: LoadedCase, ver
         rival_score=rivals.best if rivals else None,
         photo_sha256=check_in.photo_sha256,
         device=asdict(check_in.device),
+        signals=(),
     )
 
 

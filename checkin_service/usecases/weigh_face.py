@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from checkin_service.adapters.postgres.check_ins import LoadedCase, StoredVectors
+from checkin_service.adapters.postgres.check_ins import LeftBehind, LoadedCase
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.calendar import day_of
 from checkin_service.domain.decision import Comparison, Earlier, FaceEvidence, OperatingPoint, Policy
@@ -48,9 +48,7 @@ def weigh_face(
     )
 
 
-def seal_passed(
-    keys: TemplateKeys, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
-) -> StoredVectors:
+def seal_passed(keys: TemplateKeys, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> LeftBehind:
     """What is to be stored of a face that was not refused.
 
     The reference gets the models that it lacks, but never a fingerprint: that tells a photograph again, and the selfie
@@ -64,7 +62,7 @@ def seal_passed(
     completing, telling = (
         seal_all(data_key, person_id, [_only(model_ids, probe)]) for model_ids in (lacking, _TELLING)
     )
-    return StoredVectors(completing, telling)
+    return LeftBehind(completing, telling)
 
 
 def _only(model_ids: Collection[str], templates: Templates) -> Templates:

@@ -153,6 +153,8 @@ def _judge(wired: Services) -> Judge:
     return Judge(
         wired.database,
         wired.keys,
+        wired.receipt_keys,
+        wired.evidence,
         wired.faces,
         wired.policy,
         wired.box,

@@ -135,11 +135,13 @@ def case_of(moment: Moment, voided: bool, counted_today: int, models: set[str]) 
     return Case(
         moment.received_at,
         voided,
+        False,
         OPENS_AT,
         CLOSES_AT,
         moment.provisional,
         moment.abandoned,
         counted_today,
+        0,
         frozenset(models),
     )
 

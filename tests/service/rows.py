@@ -35,7 +35,13 @@ def accepted_rows(task_id: str, received_at: datetime = NOON, **attempt: Any) ->
         **attempt,
     }
     window = {"opens_at": OPENS_AT, "closes_at": CLOSES_AT}
-    acceptance = {**member, "accepted_at": received_at, "method": "face", **window}
+    acceptance = {
+        **member,
+        "accepted_at": received_at,
+        "method": "face",
+        "outcome": "accepted",
+        **window,
+    }
     return {"receipt": receipt, "attempt": judged, "acceptance": acceptance}
 
 

@@ -11,8 +11,9 @@ from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion
-from checkin_service.adapters.template_keys import WrappedKey
+from checkin_service.adapters.template_keys import SealedObject, WrappedKey
 from checkin_service.domain.decision import Case
+from checkin_service.domain.signals import LocatedAttempt
 from checkin_service.domain.task import TaskFacts, state_at
 
 # How long an owner may judge before a retry takes its receipt over: longer than any deadline on the way.
@@ -51,6 +52,15 @@ class KeptPhotograph:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """The completion of a member that is in force; `method` is face or manual."""
+
+    check_in_id: UUID
+    accepted_at: datetime
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedCase:
     """One reading of everything that a submission is judged by; `answer` when somebody judged it already. `stamp`
     changes with anything of it.
@@ -62,7 +72,8 @@ class LoadedCase:
     answer: dict[str, Any] | None
     case: Case
     consented: bool
-    accepted: tuple[UUID, datetime] | None
+    person_id: str
+    accepted: Accepted | None
     fence: FenceVersion
     data_key: WrappedKey | None
     templates: Sequence[SealedTemplate]
@@ -115,18 +126,39 @@ class Attempt:
     rival_score: float | None
     photo_sha256: bytes
     device: dict[str, Any] | None
+    signals: Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredVectors:
-    """What a face that passed leaves behind, sealed. `completing`: templates of models that the reference lacks, stored
-    with an acceptance. `telling`: what tells the photograph when it is sent again, stored with a review as well."""
+class LeftBehind:
+    """What a judged submission leaves behind beside its attempt.
 
-    completing: Sequence[SealedTemplate]
-    telling: Sequence[SealedTemplate]
+    Of a face that passed, sealed: `completing`, templates of models that the reference lacks, stored with an
+    acceptance; `telling`, what tells the photograph when it is sent again; `selfie`, the photograph itself, which lies
+    in the object store already. Of a place: `position` (lon, lat in WGS-84) and `fix_digests`, for the signals of later
+    submissions.
+    """
+
+    completing: Sequence[SealedTemplate] = ()
+    telling: Sequence[SealedTemplate] = ()
+    selfie: SealedObject | None = None
+    position: tuple[float, float] | None = None
+    fix_digests: Sequence[bytes] = ()
 
 
-NOTHING_STORED = StoredVectors((), ())
+NOTHING_LEFT = LeftBehind()
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What earlier submissions say of this one, for its signals. Counts are of 90 days; see `SignalFacts`."""
+
+    approved_at: datetime
+    registered_at: datetime
+    previous: LocatedAttempt | None
+    others_with_fix: int
+    others_with_device: int
+    enterprises: int
 
 
 async def open_challenge(
@@ -271,42 +303,81 @@ async def load_case(connection: Connection, check_in_id: UUID) -> LoadedCase | N
     return row and _loaded_case(row)
 
 
+async def read_traces(
+    connection: Connection,
+    receipt: Receipt,
+    person_id: str,
+    fix_digests: Sequence[bytes],
+    device_id: str | None,
+) -> Traces:
+    row = await connection.fetchrow(
+        """
+        SELECT t.opens_at AS approved_at, t.registered_at, l.lon, l.lat, l.received_at AS located_at,
+               (SELECT count(DISTINCT s.person_id) FROM sent_fix s
+                WHERE s.fix_digest = ANY($3::bytea[]) AND s.person_id <> $1
+                  AND s.last_sent_at > $5::timestamptz - interval '90 days') AS others_with_fix,
+               (SELECT count(DISTINCT a.person_id) FROM attempt a
+                WHERE a.device->>'device_id' = $4 AND a.person_id <> $1
+                  AND a.received_at > $5::timestamptz - interval '90 days') AS others_with_device,
+               (SELECT count(DISTINCT o.uscc) FROM member m JOIN task o USING (task_id)
+                WHERE m.person_id = $1 AND o.voided_at IS NULL AND o.closes_at > $5) AS enterprises
+        FROM task t LEFT JOIN last_position l ON l.person_id = $1 WHERE t.task_id = $2
+        """,
+        person_id,
+        receipt.task_id,
+        fix_digests,
+        device_id,
+        receipt.received_at,
+    )
+    counts = {name: row[name] for name in ("others_with_fix", "others_with_device", "enterprises")}
+    located = row["located_at"] and LocatedAttempt(row["lon"], row["lat"], row["located_at"])
+    return Traces(row["approved_at"], row["registered_at"], located, **counts)
+
+
 async def settle(
     connection: Connection,
     check_in_id: UUID,
     seen: str,
     answer: dict[str, Any],
     attempt: Attempt | None,
-    stored: StoredVectors,
+    left: LeftBehind,
 ) -> dict[str, Any] | None:
-    """Writes a verdict: the answer, the attempt (None for a repeat) with what its face leaves behind, the member's
-    completion and the feed's entries. The answer as stored; None, and nothing is written, when the case has changed
+    """Writes a verdict: the answer, the attempt (None for a repeat) with what it leaves behind, the member's completion
+    or review, and the feed's entries. The answer as stored; None, and nothing is written, when the case has changed
     since `seen`, its stamp. Raises a constraint violation where any promise would break.
     """
     facts: dict[str, Any] | None = await connection.fetchval(
-        "SELECT settle_check_in($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9)",
+        "SELECT settle_check_in($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6)",
         check_in_id,
         seen,
         answer,
-        attempt and _as_json(attempt),
-        *_split(stored.completing),
-        *_split(stored.telling),
+        attempt and _as_json({field.name: getattr(attempt, field.name) for field in fields(attempt)}),
+        _as_json(_left_behind(left)),
         feed.FEED_LOCK,
     )
     return facts and _answer({"answer": answer, "facts": facts})
 
 
-def _as_json(attempt: Attempt) -> str:
-    return json.dumps({field.name: getattr(attempt, field.name) for field in fields(attempt)}, default=_text)
+def _left_behind(left: LeftBehind) -> dict[str, Any]:
+    """Every part as a list, which is empty where there is nothing."""
+    selfie = left.selfie
+    key = selfie and {"wrapping_key_id": selfie.key.wrapping_key_id, "wrapped_key": selfie.key.wrapped}
+    return {
+        "completing": [{"model_id": t.model_id, "sealed": t.sealed} for t in left.completing],
+        "telling": [{"model_id": t.model_id, "sealed": t.sealed} for t in left.telling],
+        "selfie": [{"address": selfie.address, **key}] if selfie and key else [],
+        "position": [dict(zip(("lon", "lat"), left.position, strict=True))] if left.position else [],
+        "fix_digests": list(left.fix_digests),
+    }
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, default=_text)
 
 
 def _text(value: object) -> str:
     """As PostgreSQL reads it out of JSON."""
     return "\\x" + value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _split(templates: Sequence[SealedTemplate]) -> tuple[list[str], list[bytes]]:
-    return [template.model_id for template in templates], [template.sealed for template in templates]
 
 
 async def delete_expired(connection: Connection) -> None:
@@ -344,14 +415,16 @@ def _loaded_case(row: Any) -> LoadedCase:
     case = Case(
         received_at=row["received_at"],
         voided=row["voided"],
+        suspended=row["suspended"],
         opens_at=row["opens_at"],
         closes_at=row["closes_at"],
         provisional=row["provisional"],
         abandoned=row["abandoned"],
         counted_today=row["counted_today"],
+        uncertain_before=row["uncertain_before"],
         models=frozenset(row["model_ids"] or ()),
     )
-    accepted = (row["accepted_id"], row["accepted_at"]) if row["accepted_id"] else None
+    accepted = Accepted(row["accepted_id"], row["accepted_at"], row["method"]) if row["accepted_id"] else None
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
     key = _wrapped_key(row)
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
@@ -361,6 +434,7 @@ def _loaded_case(row: Any) -> LoadedCase:
         _answer(row),
         case,
         row["consented"] or False,
+        row["person_id"],
         accepted,
         fence,
         key,
