@@ -1,5 +1,6 @@
 """The table of docs/task-life.md, cell by cell over HTTP; and what suspension, revocation and closing mean."""
 
+import asyncio
 import json
 from datetime import datetime, timedelta
 
@@ -380,6 +381,27 @@ async def test_a_rectification_does(shared_stage: Stage, shared_clock: SetClock)
     assert (await shared_stage.register(task_id, person_id, **changes)).status == 201
     await accept(shared_stage, task_id, person_id)
     assert (await ordered(shared_stage, task_id, f"members/{person_id}/revoke"))["state"] == "open"
+
+
+@OWN_SERVICE
+@pytest.mark.parametrize("revoked_first", [True, False])
+async def test_a_revocation_and_a_check_in_at_once_come_one_after_the_other(
+    stage: Stage, revoked_first: bool
+) -> None:
+    await situations.open_(stage, "T1", "p-1", "p-2")
+    earlier = (await stage.status("T1"))["members"][0]["check_in_id"]
+    calls = [order(stage, "T1", "members/p-1/revoke"), stage.check_in("p-1", "T1")]
+    racing = []
+    async with stage.holding("SELECT FROM task WHERE task_id = 'T1' FOR UPDATE"):
+        for waiting, call in enumerate(calls if revoked_first else reversed(calls), start=1):
+            racing.append(asyncio.create_task(call))
+            await stage.until_waiting(waiting)
+    replies = await asyncio.gather(*racing)
+    revoked, again = replies if revoked_first else reversed(replies)
+    assert (revoked.status, again.body["outcome"]) == (200, "accepted")
+    assert (again.body["check_in_id"] == earlier) is not revoked_first
+    member = (await stage.status("T1"))["members"][0]
+    assert member["state"] == ("accepted" if revoked_first else "revoked")
 
 
 @OWN_SERVICE
