@@ -3,7 +3,8 @@
 Each brings about a routine task of two: the first has an accepted check-in that is not revoked.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -53,15 +54,16 @@ async def accept(stage: Stage, task_id: str, person_id: str) -> None:
     assert reply.body["outcome"] == "accepted", reply.body
 
 
-async def fail_to_judge(stage: Stage, task_id: str, person_id: str) -> None:
-    """A check-in is received, but the engine breaks down: nobody has judged it yet."""
+@contextmanager
+def breakdown(stage: Stage) -> Iterator[None]:
+    """While it lasts the engine judges nothing."""
 
     async def break_down(_: bytes) -> None:
         raise WorkerFailed("it crashed")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage.engine, "analyse", break_down)
-        assert (await stage.check_in(person_id, task_id)).status == 503
+        yield
 
 
 async def pending_material(stage: Stage, task_id: str, first: str, second: str) -> None:
@@ -100,7 +102,8 @@ async def completed_and_over(stage: Stage, task_id: str, first: str, second: str
 
 async def unjudged_at_the_end(stage: Stage, task_id: str, first: str, second: str) -> None:
     await open_(stage, task_id, first, second)
-    await fail_to_judge(stage, task_id, second)
+    with breakdown(stage):
+        assert (await stage.check_in(second, task_id)).status == 503
     await stage.set_clock(CLOSES_AT)
 
 

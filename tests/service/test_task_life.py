@@ -264,9 +264,45 @@ async def test_what_a_suspension_hid_is_told_by_its_end(shared_stage: Stage, sha
         await ordered(shared_stage, task_id, "suspend")
     reply = await submitted
     assert (reply.body["outcome"], reply.body["task"]["state"]) == ("accepted", "suspended")
+    told = (await traces(shared_stage, task_id))[0]
+    assert told[-2:] == ["task_suspended", "member_accepted"]
     assert (await shared_stage.status(task_id))["state"] == "suspended"
     assert (await ordered(shared_stage, task_id, "resume"))["state"] == "completed"
-    assert (await traces(shared_stage, task_id))[0][-2:] == ["task_resumed", "task_completed"]
+    assert (await traces(shared_stage, task_id))[0] == [*told, "task_resumed", "task_completed"]
+
+
+async def test_a_retry_during_a_suspension_is_judged_as_of_its_receipt(
+    shared_stage: Stage, shared_clock: SetClock
+) -> None:
+    task_id, person_id = new_id(), new_id("p")
+    await situations.open_(shared_stage, task_id, new_id("p"), person_id)
+    fields = check_in_fields(task_id, await shared_stage.challenge(person_id, task_id))
+    selfie = photo_of(person_id, 78)
+    with situations.breakdown(shared_stage):
+        assert (await shared_stage.submit(person_id, fields, selfie, key="again")).status == 503
+    await shared_clock(NOON + MICROSECOND)
+    await ordered(shared_stage, task_id, "suspend")
+    reply = await shared_stage.submit(person_id, fields, selfie, key="again")
+    assert (reply.body["outcome"], reply.body["task"]["state"]) == ("accepted", "suspended")
+
+
+async def test_the_interval_is_half_open(shared_stage: Stage, shared_clock: SetClock) -> None:
+    task_id, person_id = new_id(), new_id("p")
+    await situations.open_(shared_stage, task_id, new_id("p"), person_id)
+    suspended_at, resumed_at = NOON + timedelta(hours=1), NOON + timedelta(hours=2)
+    await shared_clock(suspended_at)
+    await ordered(shared_stage, task_id, "suspend")
+    await shared_clock(resumed_at)
+    await ordered(shared_stage, task_id, "resume")
+    for instant, refused in (
+        (suspended_at - MICROSECOND, False),
+        (suspended_at, True),
+        (resumed_at - MICROSECOND, True),
+        (resumed_at, False),
+    ):
+        await shared_clock(instant)
+        reply = await shared_stage.check_in(person_id, task_id, selfie=photo_of("nobody"))
+        assert reply.reasons == (["task_not_open"] if refused else ["no_face"]), instant
 
 
 async def swept(stage: Stage, instant: datetime) -> list[tuple[str, datetime]]:
