@@ -1,7 +1,7 @@
 """What each kind of person does, and what the service must answer: the table that every simulation runs by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from checkin_service.domain.decision import Outcome
@@ -44,12 +44,14 @@ def _rejected(*reasons: Reason) -> tuple[str]:
     return (judged(Outcome.REJECTED, *reasons),)
 
 
+def _held(*reasons: Reason) -> tuple[str]:
+    return (judged(Outcome.REVIEW, *reasons),)
+
+
 ACCEPTED = judged(Outcome.ACCEPTED)
 WINDOW_CLOSED = judged(Outcome.REJECTED, Reason.WINDOW_CLOSED)
 _REPEATED = judged(Outcome.ACCEPTED, Reason.ALREADY_CHECKED_IN)
 _NO_CONSENT, _CHALLENGE = refused(403, "consent_required"), refused(409, "challenge_invalid")
-# A doubtful photograph is refused as long as there are no reviews.
-_DOUBTED = judged(Outcome.REJECTED, Reason.DUPLICATE_PHOTO)
 _IN_THE_MIDDLE = Reading()
 
 
@@ -57,9 +59,10 @@ _IN_THE_MIDDLE = Reading()
 class Step:
     """One check-in from challenge to answer.
 
-    `expects`: the answers in any order, one for each that is sent, or the one that the challenge gets. `cut`: the
-    connection breaks after the first sending, and the phone sends the same again. `waits` until the challenge has
-    expired; `reuses` the last step's. `consents`: gives consent again before anything else.
+    `expects`: the answers in any order, one for each that is sent, or the one that the challenge gets; `otherwise` are
+    as right, where a picture decides. `cut`: the connection breaks after the first sending, and the phone sends it all
+    again. `waits` until the challenge has expired; `reuses` the last step's. `consents`: gives consent again before
+    anything else.
     """
 
     expects: tuple[str, ...] = (ACCEPTED,)
@@ -71,6 +74,7 @@ class Step:
     reuses: bool = False
     withdraws: Withdrawal | None = None
     consents: bool = False
+    otherwise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,11 @@ _MISLABELLED = Step(
 )
 _ROUGH = Step(_rejected(Reason.POSITION_UNCERTAIN), Reading(accuracy_m=3000, reduced=True))
 _EXCHANGED = Step(_rejected(Reason.POSITION_IMPLAUSIBLE), Reading(exchanged=True))
+_DIM, _UNSHARP = (
+    Step(_rejected(Reason.POOR_QUALITY), picture=picture, otherwise=_rejected(Reason.NO_FACE))
+    for picture in (Picture.DARK, Picture.BLURRED)
+)
+_REPLAY = Step(_held(Reason.DUPLICATE_PHOTO), picture=Picture.REPLAY)
 _GOOD = Step()
 
 _TABLE = (
@@ -105,6 +114,7 @@ _TABLE = (
     Behaviour("cached_fix", (Step(reading=Reading(cached=True)),)),
     Behaviour("far_then_inside", (_FAR, _GOOD)),
     Behaviour("edge_then_inside", (_EDGE, _EDGE, _GOOD)),
+    Behaviour("edge_for_good", (_EDGE, _EDGE, replace(_EDGE, expects=_held(Reason.POSITION_UNCERTAIN)))),
     Behaviour("spoofer", (Step(reading=Reading(still=True, fixes=6, accuracy_m=10)),)),
     Behaviour("wrong_frame", (_MISLABELLED, _GOOD)),
     Behaviour("exchanged_axes", (_EXCHANGED, _GOOD)),
@@ -113,9 +123,10 @@ _TABLE = (
     Behaviour("rough_position", (_ROUGH, _GOOD)),
     Behaviour("colleagues_face", (Step(_rejected(Reason.NON_MATCH), picture=Picture.COLLEAGUES), _GOOD)),
     Behaviour("no_face", (Step(_rejected(Reason.NO_FACE), picture=Picture.NOBODY), _GOOD)),
-    Behaviour("bad_light", (Step(_rejected(Reason.POOR_QUALITY), picture=Picture.DARK), _GOOD)),
-    Behaviour("blurred", (Step(_rejected(Reason.POOR_QUALITY), picture=Picture.BLURRED), _GOOD)),
-    Behaviour("replay", (Step((_DOUBTED,), picture=Picture.REPLAY),)),
+    Behaviour("bad_light", (_DIM, _GOOD)),
+    Behaviour("blurred", (_UNSHARP, _GOOD)),
+    Behaviour("replay", (_REPLAY,)),
+    Behaviour("replay_then_own", (_REPLAY, _GOOD)),
     Behaviour("cut_off", (Step(cut=True),)),
     Behaviour("double_tap", (Step((ACCEPTED, ACCEPTED), sending=Sending.DOUBLE_TAP),)),
     Behaviour("two_keys", (Step((_CHALLENGE, ACCEPTED), sending=Sending.TWO_KEYS),)),

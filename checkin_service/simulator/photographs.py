@@ -63,11 +63,12 @@ def _altered(photo: bytes, alter: Callable[[Image.Image], Image.Image]) -> bytes
 
 
 def _darkened(picture: Image.Image) -> Image.Image:
-    return picture.point(lambda value: value // 12)
+    return picture.point(lambda value: 5 + value // 8)
 
 
 def _blurred(picture: Image.Image) -> Image.Image:
-    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 60))
+    """By an eighth of the distance between the eyes of somebody who fills the picture."""
+    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 42))
 
 
 def _cropped(picture: Image.Image) -> Image.Image:

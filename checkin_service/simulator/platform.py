@@ -105,7 +105,8 @@ class Platform:
         for person_id in expected.keys() | told.keys():
             if expected.get(person_id) != told.get(person_id):
                 yield f"{person_id} is {told.get(person_id)}, was answered {expected.get(person_id)}"
-        yield from _of_counts(expected, status, [change["type"] for change in changes])
+        held = sum(life.held for life in lives)
+        yield from _of_counts(expected, held, status, [change["type"] for change in changes])
         revisions = [change["rev"] for change in changes]
         if revisions != list(range(1, len(revisions) + 1)) or len(revisions) < status["rev"]:
             yield f"the feed tells revisions {revisions} of {status['rev']}"
@@ -115,15 +116,21 @@ Member = tuple[str, str, str]
 """State, check-in id or nothing, and reference."""
 
 
-def _of_counts(expected: Mapping[str, Member], status: Json, types: Sequence[str]) -> Iterator[str]:
-    accepted = sum(state == MemberState.ACCEPTED for state, _, _ in expected.values())
+def _of_counts(
+    expected: Mapping[str, Member], held: int, status: Json, types: Sequence[str]
+) -> Iterator[str]:
+    """`held`: how many members had a check-in in review at any time."""
+    states = [state for state, _, _ in expected.values()]
+    accepted = states.count(MemberState.ACCEPTED)
     completed = accepted == len(expected)
     facts = {
         "accepted": (accepted, status["progress"]["accepted"]),
+        "in_review": (states.count(MemberState.IN_REVIEW), status["progress"]["in_review"]),
         "total": (len(expected), status["progress"]["total"]),
         "digest": (_digest(expected), status["members_digest"]),
         "completed": (completed, status["state"] == TaskState.COMPLETED),
         "member_accepted in the feed": (accepted, types.count("member_accepted")),
+        "member_in_review in the feed": (held, types.count("member_in_review")),
         "task_completed in the feed": (int(completed), types.count("task_completed")),
     }
     for name, (right, told) in facts.items():
