@@ -111,8 +111,7 @@ class Detector:
         """The same face by two looks from near: the mean landmarks of those that see it, and the mean confidence of
         both, 0 where a look does not see it. That is how clearly it is a face, whatever its size in the picture."""
         window, corner, scale = _window(pixels, face)
-        sides = window, window.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        plain, mirrored = (_largest(self._close.find(np.asarray(side))) for side in sides)
+        plain, mirrored = (_largest(self._close.find(side)) for side in (window, window[:, ::-1]))
         seen = [look for look in (plain, mirrored and _mirrored(mirrored)) if look]
         if not seen:
             return replace(face, confidence=0.0)
@@ -140,15 +139,18 @@ def _copy(pixels: Pixels, long_side_px: int) -> tuple[Pixels, float]:
     return np.asarray(copy), scale
 
 
-def _window(pixels: Pixels, face: Face) -> tuple[Image.Image, Landmarks, float]:
+def _window(pixels: Pixels, face: Face) -> tuple[Pixels, Landmarks, float]:
     """A square around the face, black where the picture ends; its upper left corner there, and its scale."""
-    side = max(1, round(_WINDOW_PER_FACE * max(face.width, face.height)))
+    least_px = _WINDOW_PER_FACE * max(face.width, face.height)
+    factor = max(1, int(least_px / _WINDOW_PX))
+    side = factor * max(1, round(least_px / factor))
     left = round(face.left + (face.width - side) / 2)
     top = round(face.top + (face.height - side) / 2)
     shown, (x, y) = part(pixels, (left, top, left + side, top + side))
     cut = shown.crop((left - x, top - y, left + side - x, top + side - y))
-    window = cut.resize((_WINDOW_PX, _WINDOW_PX), Image.Resampling.BILINEAR, reducing_gap=1.0)
-    return window, np.array([left, top]), _WINDOW_PX / side
+    # Smoother sampling takes ten times as long and gives no better landmarks.
+    window = cut.reduce(factor).resize((_WINDOW_PX, _WINDOW_PX), Image.Resampling.NEAREST)
+    return np.asarray(window), np.array([left, top]), _WINDOW_PX / side
 
 
 def _largest(faces: Sequence[Face]) -> Face | None:
