@@ -110,8 +110,10 @@ def quality_faults(
 
 
 def _is_dark(quality: Quality, thresholds: QualityThresholds) -> bool:
-    """Against a bright window, stray light makes a dark face grey, but not clearer."""
-    return quality.luminance < thresholds.least_luminance or quality.contrast < thresholds.least_contrast
+    """Against a bright window, stray light makes a dark face grey, but not clearer; a burnt one lacks contrast too."""
+    is_flat = quality.contrast < thresholds.least_contrast
+    is_burnt = quality.burnt_share > thresholds.most_burnt_share
+    return quality.luminance < thresholds.least_luminance or (is_flat and not is_burnt)
 
 
 def _is_covered(quality: Quality, thresholds: QualityThresholds) -> bool:

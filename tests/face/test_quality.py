@@ -118,7 +118,7 @@ def test_little_is_forgiven(species: str, degree: float, portrait: Portrait, eng
         ("dark mask", 0, QualityFault.COVERED),
         ("skin-coloured mask", 0, QualityFault.COVERED),
         ("sunglasses", 0.9, QualityFault.COVERED),
-        ("dark bar", 1, QualityFault.COVERED),
+        ("dark bar", 1.5, QualityFault.COVERED),
         ("phone from below", 0.45, QualityFault.COVERED),
     ],
 )
@@ -200,6 +200,11 @@ def test_a_face_is_not_called_covered_when_something_else_explains_it() -> None:
         QualityFault.TOO_DARK,
         QualityFault.BLURRED,
     )
+
+
+def test_a_burnt_face_is_not_called_dark_for_its_lack_of_contrast() -> None:
+    assert quality_faults(replace(GOOD, burnt_share=0.9, contrast=3)) == (QualityFault.TOO_BRIGHT,)
+    assert quality_faults(replace(GOOD, burnt_share=0.1, contrast=3)) == (QualityFault.TOO_DARK,)
 
 
 def test_thresholds_come_with_the_call() -> None:
