@@ -445,6 +445,7 @@ KEYED_CALLS: dict[str, tuple[str, str, Json | None, Json | None]] = {
         EXTEND | {"deadline_at": "2099-01-01T00:00:00+08:00"},
     ),
     "fence": ("POST", "/v1/tasks/{task}/fence", FENCE_COMMAND, {"reason": "x", "place": place(buffer_m=3)}),
+    "suspend": ("POST", "/v1/tasks/{task}/suspend", {"reason": "x"}, {"reason": "y"}),
     "challenge": ("POST", "/v1/challenges", None, None),
     "consent": ("PUT", "/v1/me/consent", CONSENT, CONSENT | {"scopes": ["location"]}),
     "withdrawal": ("DELETE", "/v1/me/consent", None, None),

@@ -93,8 +93,9 @@ async def test_every_cell_of_the_table(
     stale = await order(stage, task_id, call, body, headers={"If-Match": '"stale"'})
     assert (stale.status, stale.code) == (412, "stale_revision")
     assert await stage.status(task_id) == before
-    for _ in range(2):
-        reply = await order(stage, task_id, call, body)
+    present = f'"{task_id}-{before["rev"]}-{state}"'
+    for headers in ({"If-Match": present}, {}):
+        reply = await order(stage, task_id, call, body, headers=headers)
         after = await stage.status(task_id)
         if cell == REFUSED:
             assert_conflict(reply, state)
