@@ -24,13 +24,14 @@ _CUT_AFTER_S = 0.2
 class Life:
     """What a person was answered. `latencies_s`: of each submission, from its first sending to its answer.
 
-    `acknowledged`: the ids of the check-ins that the person was told are accepted; `held`: whether one is in review.
+    `acknowledged`: the ids of the check-ins that the person was told are accepted, each with its receipt; `held`:
+    whether one is in review.
     """
 
     person: Person
     differences: list[str] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
-    acknowledged: set[str] = field(default_factory=set)
+    acknowledged: dict[str, str] = field(default_factory=dict)
     held: bool = False
     has_reference: bool = True
 
@@ -122,7 +123,7 @@ class Phone:
         for reply in replies:
             outcome = reply.body.get("outcome")
             if outcome == Outcome.ACCEPTED:
-                self._life.acknowledged.add(reply.body["check_in_id"])
+                self._life.acknowledged[reply.body["check_in_id"]] = reply.body.get("receipt", "")
             self._life.held |= outcome == Outcome.REVIEW
         got = sorted(in_a_line(reply) for reply in replies)
         is_late = any(map(self._is_late, replies))

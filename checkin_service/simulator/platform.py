@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import jwt
+
 from checkin_service.domain.task import MemberState, TaskState
 from checkin_service.simulator.client import Client, multipart
 from checkin_service.simulator.phone import Life
@@ -83,11 +85,13 @@ class Platform:
         statuses = await self._statuses(list(members))
         # after the statuses: a change that one of them shows is in the feed by now
         await self.poll()
-        return [
+        found = [
             f"{task_id}: {difference}"
             for task_id, of_task in members.items()
             for difference in self._of_task(of_task, statuses.get(task_id), self.changes.get(task_id, []))
         ]
+        keys = jwt.PyJWKSet.from_dict((await self.client.platform("GET", "/v1/receipt-keys")).granted())
+        return found + [fault for life in lives for fault in _of_receipts(life, keys)]
 
     async def _statuses(self, task_ids: Sequence[str]) -> dict[str, Json]:
         found: list[Json] = []
@@ -136,6 +140,21 @@ def _of_counts(
     for name, (right, told) in facts.items():
         if right != told:
             yield f"{name} is {told}, must be {right}"
+
+
+def _of_receipts(life: Life, keys: jwt.PyJWKSet) -> Iterator[str]:
+    """Receipts that do not say, under a published key, what the person was told."""
+    person = life.person
+    for check_in_id, receipt in life.acknowledged.items():
+        right = {"sub": person.person_id, "task_id": person.task.task_id, "check_in_id": check_in_id}
+        try:
+            key = keys[jwt.get_unverified_header(receipt)["kid"]]
+            claims = jwt.decode(receipt, key, algorithms=["ES256"], options={"verify_iat": False})
+        except (jwt.PyJWTError, KeyError) as error:
+            yield f"{person.person_id}: no receipt that can be verified: {error}"
+            continue
+        if claims != claims | right:
+            yield f"{person.person_id}: the receipt says {claims}, must say {right}"
 
 
 def _expected_member(life: Life) -> Member:

@@ -13,7 +13,8 @@ from checkin_service.__main__ import main
 from checkin_service.simulator import BEHAVIOURS, Report
 from checkin_service.simulator.photographs import read_faces
 from checkin_service.simulator.scenario import scenario
-from checkin_service.usecases import open_challenge, submit_check_in
+from checkin_service.usecases import open_challenge, submit_check_in, verdict
+from checkin_service.usecases.receipts import signed_receipt
 from tests.service.stage import Stage, photo_of, registration
 from tests.simulator.conftest import FACES, Play
 from tests.simulator.photographed import TrustingEngine, textured
@@ -137,6 +138,16 @@ async def test_control_a_change_that_is_lost(stage: Stage, play: Play) -> None:
     report = await play(tasks=1, persons=2, only=["honest"])
     assert not report.as_expected
     assert any("revisions" in difference for difference in report.platform)
+
+
+async def test_control_a_receipt_in_anothers_name(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sign(keys: Any, _: str, *acceptance: Any) -> str:
+        return signed_receipt(keys, "p-other", *acceptance)
+
+    monkeypatch.setattr(verdict, "signed_receipt", sign)
+    report = await play(tasks=1, only=["honest"])
+    assert wrong(report) == set()
+    assert ["p-other" in difference for difference in report.platform] == [True, True]
 
 
 # --- The command ---
