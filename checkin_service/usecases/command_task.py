@@ -95,7 +95,7 @@ async def command_task(
         if not matches(head.etag):
             raise Refusal("stale_revision", etag=head.etag)
         if head.closed_at and command.name is not TaskCommand.CLOSE:
-            raise _conflict(head)
+            raise Refusal("state_conflict", state=f"{head.state}, closed")
         changes = await carry_out(connection, head, command)
         if changes:
             await tasks.write_audit(connection, caller.iss, caller.sub, command.name, task_id, details)
@@ -165,22 +165,23 @@ async def suspend(connection: Connection, head: TaskHead, command: Suspend) -> S
 
 async def resume(connection: Connection, head: TaskHead, command: Resume) -> Sequence[str]:
     """Tells also what the suspension hid. Raises `Refusal`: deadline_required after the end, and as `extend` does."""
-    deadline_at = command.deadline_at or head.facts.closes_at
-    if (
-        not head.facts.suspended
-        and deadline_at == head.facts.closes_at
-        and await tasks.was_suspended(connection, head.task_id)
-    ):
+    if await _is_resumed(connection, head, command):
         return ()
     _need_allowed(head, command.name)
     ordered = command.deadline_at is not None and command.document_no is not None
     if head.read_at >= head.facts.closes_at and not ordered:
         raise Refusal("deadline_required", closes_at=head.facts.closes_at)
-    moved = await _move_end(connection, head, deadline_at)
+    moved = await _move_end(connection, head, command.deadline_at or head.facts.closes_at)
     await tasks.resume_task(connection, head.task_id, head.read_at)
     after = await tasks.read_head(connection, head.task_id)
     completed = ("task_completed",) if after and after.state is TaskState.COMPLETED else ()
     return ("task_resumed", *moved, *completed)
+
+
+async def _is_resumed(connection: Connection, head: TaskHead, command: Resume) -> bool:
+    """Whether the task was suspended, is not any more, and ends as wanted."""
+    ends_so = command.deadline_at in {None, head.facts.closes_at}
+    return not head.facts.suspended and ends_so and await tasks.was_suspended(connection, head.task_id)
 
 
 async def _move_end(connection: Connection, head: TaskHead, deadline_at: datetime) -> Sequence[str]:

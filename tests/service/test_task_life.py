@@ -468,6 +468,7 @@ async def test_a_closed_task_says_since_when(shared_stage: Stage, shared_clock: 
     closed = await ordered(shared_stage, task_id, "close")
     closed_at = (CLOSES_AT + timedelta(days=30)).isoformat()
     assert closed == before | {"closed_at": closed_at, "rev": before["rev"] + 1}
+    assert_conflict(await order(shared_stage, task_id, "void"), "expired, closed")
 
 
 @OWN_SERVICE
