@@ -1,0 +1,113 @@
+"""A task of many members halfway through: rows made up for measurements, templates sealed as by an enrolment."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import numpy as np
+
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.usecases.templates import seal_all
+from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL
+
+_LENGTHS = {SFACE_MODEL: 128, DLIB_RESNET_MODEL: 128, FINGERPRINT: 256}
+_PHONES = ("Pura 70", "Mate 60", "Find X8", "X200", "Mi 15", "S24")
+Row = dict[str, Any]
+
+
+async def fill_case(
+    connection: asyncpg.Connection, keys: TemplateKeys, task_id: str, person_ids: Sequence[str], photos: int
+) -> None:
+    """Everybody of a registered task consents and is enrolled with so many photographs; every other one was refused
+    and then accepted, the rest was refused once."""
+    for person_id in person_ids:
+        await _enrol(connection, keys, person_id, photos)
+    attempts = [_attempt(task_id, person_id, index, "rejected") for index, person_id in enumerate(person_ids)]
+    attempts += [_attempt(task_id, person_id, 0, "accepted") for person_id in person_ids[::2]]
+    await _copy(connection, "receipt", [_receipt(attempt) for attempt in attempts])
+    await _copy(connection, "attempt", attempts)
+    window = await connection.fetchrow("SELECT opens_at, closes_at FROM task WHERE task_id = $1", task_id)
+    accepted = [attempt for attempt in attempts if attempt["outcome"] == "accepted"]
+    await _copy(connection, "acceptance", [_acceptance(attempt) | dict(window) for attempt in accepted])
+    await connection.execute("ANALYZE")
+
+
+async def _enrol(connection: asyncpg.Connection, keys: TemplateKeys, person_id: str, photos: int) -> None:
+    data_key, wrapped = keys.new_data_key(person_id)
+    sealed = seal_all(data_key, person_id, [_templates(f"{person_id} {photo}") for photo in range(photos)])
+    reference_id = uuid4()
+    await _copy(
+        connection,
+        "reference",
+        [
+            {
+                "reference_id": reference_id,
+                "person_id": person_id,
+                "engine": SFACE_MODEL,
+                "photos": photos,
+                "basis_kind": "statutory_duty",
+            }
+        ],
+    )
+    await _copy(
+        connection,
+        "template",
+        [
+            {"reference_id": reference_id, "photo": t.photo, "model_id": t.model_id, "sealed": t.sealed}
+            for t in sealed
+        ],
+    )
+    await connection.execute(
+        "UPDATE person SET wrapping_key_id = $2, wrapped_key = $3, reference_id = $4 WHERE person_id = $1",
+        person_id,
+        wrapped.wrapping_key_id,
+        wrapped.wrapped,
+        reference_id,
+    )
+    await connection.execute(
+        "INSERT INTO consent VALUES ($1, '2026-11', '{face,face_transfer,location}', now())", person_id
+    )
+
+
+def _templates(name: str) -> dict[str, tuple[float, ...]]:
+    """Of nobody: as far from everybody else's as chance has it."""
+    random = np.random.default_rng(list(name.encode()))
+    return {model_id: tuple(random.normal(size=length)) for model_id, length in _LENGTHS.items()}
+
+
+def _attempt(task_id: str, person_id: str, number: int, outcome: str) -> Row:
+    received_at = datetime.now(UTC) - timedelta(minutes=number if outcome == "rejected" else 0)
+    return {
+        "check_in_id": uuid4(),
+        "task_id": task_id,
+        "person_id": person_id,
+        "received_at": received_at,
+        "shanghai_day": (received_at + timedelta(hours=8)).date(),
+        "outcome": outcome,
+        "reasons": ["outside_geofence"] if outcome == "rejected" else [],
+        "counted": outcome == "rejected",
+        "distance_m": 0.0,
+        "score": 0.6,
+        "threshold": 0.41,
+        "device": json.dumps({"platform": "android", "model": _PHONES[number % len(_PHONES)]}),
+    }
+
+
+def _receipt(attempt: Row) -> Row:
+    of_attempt = {name: attempt[name] for name in ("check_in_id", "task_id", "person_id", "received_at")}
+    key = {"iss": "bench", "idempotency_key": uuid4().hex, "body_digest": b"", "challenge_id": uuid4()}
+    return of_attempt | key | {"answer": "{}"}
+
+
+def _acceptance(attempt: Row) -> Row:
+    of_attempt = {name: attempt[name] for name in ("check_in_id", "task_id", "person_id")}
+    return of_attempt | {"accepted_at": attempt["received_at"], "method": "face", "outcome": "accepted"}
+
+
+async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
+    await connection.copy_records_to_table(
+        table, records=[tuple(row.values()) for row in rows], columns=rows[0]
+    )
