@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from face import DLIB_RESNET_MODEL, Templates, compare
 from face.comparison import SFACE_MODEL
@@ -42,6 +42,13 @@ from tests import portraits
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "line"
 HEADER = "person\tfile\tgroup\n"
+
+
+@pytest.fixture(autouse=True)
+def pillow_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing ``face_recognition`` lets Pillow read truncated files, for every test that follows."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
+
 
 # --- Synthetic persons: photographs are points on a line, alike by 1 minus their distance ---
 
