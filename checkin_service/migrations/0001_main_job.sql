@@ -409,6 +409,17 @@ CREATE TABLE idempotency_key (
 );
 CREATE INDEX idempotency_key_age ON idempotency_key (claimed_at);
 
+-- What a purge has removed: bare numbers by kind, kept up with every batch, so that they are true of a purge that was cut
+-- off (`finished_at` null) as well. `unfinished`: kinds of which something had to stay, because the store was away.
+CREATE TABLE purge_receipt (
+    purge_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    policy_version text NOT NULL,
+    started_at     timestamptz NOT NULL,
+    finished_at    timestamptz,
+    counts         jsonb NOT NULL DEFAULT '{}',
+    unfinished     text[] NOT NULL DEFAULT '{}'
+);
+
 -- A roster member's present state, derived from the rows above.
 CREATE VIEW member_status AS
 SELECT m.task_id, m.person_id, m.position,
@@ -441,6 +452,18 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state = 'revoked') AS revoked,
            count(*) FILTER (WHERE state NOT IN ('accepted', 'in_review') AND NOT has_reference) AS lacking_material
     FROM member_status m WHERE m.task_id = t.task_id) s;
+
+-- Since when nobody works on a task any more: what its content is kept for counts from then. Null while somebody may.
+CREATE VIEW task_end AS
+SELECT t.task_id,
+       least(t.voided_at, t.closed_at, CASE
+           WHEN f.closes_at <= checkin_now() AND NOT (f.suspended OR f.provisional) AND f.in_review = 0 AND f.unjudged = 0
+           THEN greatest(
+               t.closes_at,
+               (SELECT max(v.decided_at) FROM review v WHERE v.task_id = t.task_id),
+               (SELECT max(a.revoked_at) FROM acceptance a WHERE a.task_id = t.task_id))
+       END) AS over_at
+FROM task t JOIN task_facts f USING (task_id);
 
 -- Everything that a submission is judged by, of one snapshot.
 CREATE VIEW check_in_case AS
