@@ -453,17 +453,23 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state NOT IN ('accepted', 'in_review') AND NOT has_reference) AS lacking_material
     FROM member_status m WHERE m.task_id = t.task_id) s;
 
--- Since when nobody works on a task any more: what its content is kept for counts from then. Null while somebody may.
+-- From when on nobody works on a task any more: what its content is kept for counts from then. Null while that can't be
+-- said: it is suspended, its window is provisional, or something of it is still to be judged or decided.
 CREATE VIEW task_end AS
 SELECT t.task_id,
        least(t.voided_at, t.closed_at, CASE
-           WHEN f.closes_at <= checkin_now() AND NOT (f.suspended OR f.provisional) AND f.in_review = 0 AND f.unjudged = 0
+           WHEN NOT t.provisional
+                AND NOT EXISTS (SELECT FROM suspension p WHERE p.task_id = t.task_id AND p.resumed_at IS NULL)
+                AND NOT EXISTS (SELECT FROM review v
+                                WHERE v.task_id = t.task_id AND v.state IN ('pending', 'pending_second'))
+                AND NOT EXISTS (SELECT FROM receipt r
+                                WHERE r.task_id = t.task_id AND r.answer IS NULL AND r.ended IS NULL)
            THEN greatest(
                t.closes_at,
                (SELECT max(v.decided_at) FROM review v WHERE v.task_id = t.task_id),
                (SELECT max(a.revoked_at) FROM acceptance a WHERE a.task_id = t.task_id))
        END) AS over_at
-FROM task t JOIN task_facts f USING (task_id);
+FROM task t;
 
 -- Everything that a submission is judged by, of one snapshot.
 CREATE VIEW check_in_case AS
