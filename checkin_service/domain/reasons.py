@@ -66,3 +66,30 @@ class NextStep(StrEnum):
     CHECK_IN = "check_in"
     NOTHING = "nothing"
     ASK_MANUALLY = "ask_manually"
+
+
+class Missing(StrEnum):
+    """What keeps a roster member from being accepted, the first that holds."""
+
+    IN_REVIEW = "in_review"
+    REFERENCE_MISSING = "reference_missing"
+    CONSENT_MISSING = "consent_missing"
+    REVOKED = "revoked"
+    REFUSED_SO_FAR = "refused_so_far"
+    NOT_STARTED = "not_started"
+
+
+class Doubt(StrEnum):
+    """What is to be looked at before a task's first day, in the order in which it is told."""
+
+    REFERENCE_MISSING = "reference_missing"
+    REFERENCE_UNUSABLE = "reference_unusable"
+    REFERENCE_OF_ANOTHER_MODEL = "reference_of_another_model"
+    SINGLE_PHOTOGRAPH = "single_photograph"
+    FENCE_NARROW = "fence_narrow"
+    FENCE_WIDE = "fence_wide"
+    FENCE_BUFFER_WIDE = "fence_buffer_wide"
+    FENCE_SCATTERED = "fence_scattered"
+    FENCE_ELSEWHERE = "fence_elsewhere"
+    SAME_PHOTOGRAPH = "same_photograph"
+    ALIKE = "alike"
