@@ -463,7 +463,8 @@ SELECT t.task_id,
                 AND NOT EXISTS (SELECT FROM review v
                                 WHERE v.task_id = t.task_id AND v.state IN ('pending', 'pending_second'))
                 AND NOT EXISTS (SELECT FROM receipt r
-                                WHERE r.task_id = t.task_id AND r.answer IS NULL AND r.ended IS NULL)
+                                WHERE r.task_id = t.task_id AND r.answer IS NULL AND r.ended IS NULL
+                                  AND r.received_at < t.closes_at)
            THEN greatest(
                t.closes_at,
                (SELECT max(v.decided_at) FROM review v WHERE v.task_id = t.task_id),
