@@ -11,6 +11,7 @@ from face.comparison import (
     ModelMismatch,
     Score,
     Templates,
+    alike_pairs,
     best_score,
     compare,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "UnsupportedMediaType",
     "WorkerFailed",
     "WorkerPool",
+    "alike_pairs",
     "best_score",
     "check_header",
     "compare",

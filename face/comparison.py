@@ -3,7 +3,7 @@
 Pure numpy and no threshold: whoever calls decides what is alike enough, for the model that is named.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,46 @@ def best_score(references: Iterable[Templates], probe: Templates, model_id: str)
     return Score(float(_SIMILARITIES[model_id](stacked, _vector(probe, model_id)).max()), model_id)
 
 
+def alike_pairs(
+    persons: Sequence[Sequence[Templates]], model_id: str, threshold: float
+) -> list[tuple[int, int]]:
+    """Everybody against everybody: the pairs of persons, by index, of whom any two photographs score at the threshold
+    or above; the nearest first.
+
+    Raises as :func:`best_score`, and :class:`ModelMismatch` for a model other than SFace: dlib's takes too many
+    strangers for each other.
+
+    >>> right, up, nearly_up = ({"sface-2021dec": [x, y] + [0.0] * 126} for x, y in [(1, 0), (0, 1), (0.1, 1)])
+    >>> alike_pairs([[right], [up], [right, nearly_up]], "sface-2021dec", 0.9)
+    [(0, 2), (1, 2)]
+    """
+    if model_id != SFACE_MODEL:
+        raise ModelMismatch(f"nobody is told apart in a crowd by {model_id}")
+    photos = [(index, _vector(photo, model_id)) for index, of_one in enumerate(persons) for photo in of_one]
+    owners = [index for index, _ in photos]
+    best: dict[tuple[int, int], float] = {}
+    for row, column, score in _matches([vector for _, vector in photos], threshold):
+        pair = owners[row], owners[column]
+        if pair[0] != pair[1]:
+            best[pair] = max(score, best.get(pair, score))
+    return sorted(best, key=lambda pair: -best[pair])
+
+
+def _matches(vectors: Sequence[Vectors], threshold: float) -> Iterator[tuple[int, int, float]]:
+    """Each two of the vectors whose cosine is at the threshold or above: lower index, higher index, cosine.
+
+    In blocks, each against what follows: half of the products, and never all of them in memory.
+    """
+    units = np.reshape(vectors, (-1, _LENGTH))
+    units = units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-9)
+    for start in range(0, len(units), _BLOCK):
+        scores = units[start : start + _BLOCK] @ units[start:].T
+        rows, columns = np.nonzero(np.triu(scores >= threshold, k=1))
+        yield from zip(
+            (rows + start).tolist(), (columns + start).tolist(), scores[rows, columns].tolist(), strict=True
+        )
+
+
 def _cosine(references: Vectors, probe: Vectors) -> Vectors:
     norms = np.linalg.norm(references, axis=1) * np.linalg.norm(probe)
     return np.asarray((references @ probe) / np.maximum(norms, 1e-9))
@@ -72,6 +112,7 @@ _SIMILARITIES: Mapping[str, Callable[[Vectors, Vectors], Vectors]] = {
     DLIB_RESNET_MODEL: _nearness,
 }
 _LENGTH = 128
+_BLOCK = 256
 
 
 def _vector(templates: Templates, model_id: str) -> Vectors:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from checkin_service.domain.reasons import Doubt
 
-# An honest phone in a street of high houses errs by some 20 m at the median and twice that now and then. Somebody at the
-# very middle of a place with less room than this is refused now and then for nothing that they did.
+# An honest phone among high houses errs by some 20 m at the median and by twice that now and then. With less room than
+# this, somebody at the very middle is refused now and then for nothing that they did.
 LEAST_ROOM_M = 40.0
 
 # A campus with its grounds. A registered address is a building or a part of one.
@@ -21,7 +21,7 @@ SAME_PLACE_M = 300.0
 
 @dataclass(frozen=True, slots=True)
 class FenceFigures:
-    """A version of a task's fence in figures. `room_m`: from the point deepest inside it to the nearest one that is out,
+    """A version of a task's fence in figures. `room_m`: from the point deepest inside to the nearest one that is out,
     buffer included. `elsewhere_m`: how far another fence of the task or the enterprise lies; None when there is none.
     """
 
