@@ -98,7 +98,8 @@ def state_at(facts: TaskFacts, now: datetime) -> TaskState:
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """One roster member as the platform sees them; `check_in_id` and `accepted_at` only when accepted."""
+    """One roster member as the platform sees them; `accepted_at`, `check_in_id` and `method` only when accepted,
+    `decided_at` when people did."""
 
     person_id: str
     state: MemberState
@@ -106,6 +107,7 @@ class MemberStatus:
     accepted_at: datetime | None = None
     check_in_id: str | None = None
     method: str | None = None
+    decided_at: datetime | None = None
 
 
 def members_digest(members: Sequence[MemberStatus]) -> str:

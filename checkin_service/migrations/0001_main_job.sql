@@ -23,6 +23,29 @@ CREATE TABLE receipt_key (
     first_seen_at  timestamptz NOT NULL DEFAULT checkin_now()
 );
 
+-- The rest days that windows are computed by. Each import is a version; a year is what its newest version says.
+CREATE TABLE calendar_version (
+    number           integer PRIMARY KEY CHECK (number >= 1),
+    calendar_version text NOT NULL UNIQUE CHECK (calendar_version ~ '^cn-[0-9]{4}\.[0-9]+$'),
+    -- the days of which it tells something else than the version before
+    changed_from     date NOT NULL,
+    changed_to       date NOT NULL,
+    source           text NOT NULL,
+    imported_at      timestamptz NOT NULL DEFAULT checkin_now(),
+    actor            text NOT NULL,
+    CHECK (changed_from <= changed_to)
+);
+
+-- What moves beside the weekends: days off, and weekend days that are worked.
+CREATE TABLE calendar_year (
+    calendar_version text NOT NULL REFERENCES calendar_version (calendar_version),
+    year             integer NOT NULL,
+    days_off         date[] NOT NULL,
+    workdays         date[] NOT NULL,
+    PRIMARY KEY (year, calendar_version),
+    CHECK (NOT days_off && workdays)
+);
+
 CREATE TABLE task (
     task_id             text PRIMARY KEY CHECK (task_id ~ '^[A-Za-z0-9._-]{1,64}$'),
     case_id             text NOT NULL,
@@ -59,6 +82,11 @@ CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS 
 CREATE INDEX task_case ON task (case_id, round);
 CREATE INDEX task_closing ON task (closes_at, task_id)
     WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
+
+-- windows that a newer calendar may move
+CREATE INDEX task_calendar ON task (calendar_version, last_day)
+    WHERE voided_at IS NULL AND closed_at IS NULL AND (window_basis = 'one_month' OR provisional);
+CREATE INDEX task_provisional ON task (task_id) WHERE provisional AND voided_at IS NULL AND closed_at IS NULL;
 
 -- When a task is suspended: from suspended_at until before resumed_at; null while it is. A submission is judged by what
 -- held at its received_at, so past suspensions stay.
@@ -284,7 +312,8 @@ CREATE UNIQUE INDEX manual_request_once ON review (task_id, person_id)
 CREATE TABLE manual_request (
     manual_request_id uuid PRIMARY KEY REFERENCES review ON DELETE CASCADE,
     reason            text NOT NULL,
-    -- as they said it: frame and fixes; with the place that the service made of them. Null when none was given
+    -- where its fixes were, without them: `LocatedRequest` in adapters/postgres/reviews.py. Null when none was given, or
+    -- the person does not consent to the use of their position
     position          jsonb
 );
 
@@ -306,7 +335,11 @@ CREATE TABLE evidence (
     address         text NOT NULL,
     wrapping_key_id text NOT NULL REFERENCES wrapping_key,
     wrapped_key     bytea NOT NULL,
-    stored_at       timestamptz NOT NULL DEFAULT checkin_now()
+    stored_at       timestamptz NOT NULL DEFAULT checkin_now(),
+    -- where it was taken, in WGS-84 degrees: only for what people are to decide on
+    lon             double precision,
+    lat             double precision,
+    CHECK ((lon IS NULL) = (lat IS NULL))
 );
 CREATE INDEX evidence_address ON evidence (address);
 CREATE INDEX evidence_age ON evidence (stored_at);
@@ -424,7 +457,7 @@ CREATE TABLE purge_receipt (
 CREATE VIEW member_status AS
 SELECT m.task_id, m.person_id, m.position,
        p.reference_id IS NOT NULL AS has_reference,
-       a.check_in_id, a.accepted_at, a.method,
+       a.check_in_id, a.accepted_at, a.method, a.decided_at,
        CASE
            WHEN a.check_in_id IS NOT NULL THEN 'accepted'
            WHEN EXISTS (SELECT FROM review v
@@ -484,7 +517,7 @@ SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS
           AND x.received_at > r.received_at - interval '24 hours') AS uncertain_before,
        p.reference_id, p.wrapping_key_id, p.wrapped_key,
        c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
-       r.person_id, a.check_in_id AS accepted_id, a.accepted_at, a.method,
+       r.person_id, a.check_in_id AS accepted_id, a.accepted_at, a.method, a.decided_at,
        (SELECT count(*) FROM attempt x
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.counted
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
@@ -594,9 +627,11 @@ BEGIN
         INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
             SELECT wanted, fact.task_id, fact.person_id, fact.received_at, fact.outcome, t.model_id, t.sealed
             FROM jsonb_to_recordset(left_behind->'telling') AS t (model_id text, sealed bytea);
-        INSERT INTO evidence (check_in_id, address, wrapping_key_id, wrapped_key)
-            SELECT wanted, s.*
-            FROM jsonb_to_recordset(left_behind->'selfie') AS s (address text, wrapping_key_id text, wrapped_key bytea);
+        INSERT INTO evidence (check_in_id, address, wrapping_key_id, wrapped_key, lon, lat)
+            SELECT wanted, s.*, p.lon, p.lat
+            FROM jsonb_to_recordset(left_behind->'selfie') AS s (address text, wrapping_key_id text, wrapped_key bytea)
+            LEFT JOIN jsonb_to_recordset(left_behind->'position') AS p (lon double precision, lat double precision)
+                ON fact.outcome = 'review';
         INSERT INTO sent_fix (fix_digest, person_id, last_sent_at)
             SELECT d::bytea, fact.person_id, fact.received_at
             FROM jsonb_array_elements_text(left_behind->'fix_digests') AS d ORDER BY 1

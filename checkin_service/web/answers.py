@@ -12,7 +12,9 @@ from checkin_service.adapters.postgres.feed import Change
 from checkin_service.adapters.postgres.tasks import Round, TaskHead, TaskStatus
 from checkin_service.domain.calendar import shanghai_time
 from checkin_service.domain.case import what_follows
+from checkin_service.domain.reasons import Reason
 from checkin_service.domain.task import MemberStatus, members_digest
+from checkin_service.web.messages import Language, reason_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ def instant_text(instant: datetime) -> str:
     """
     precision = "auto" if instant.microsecond % 1000 else "milliseconds" if instant.microsecond else "seconds"
     return shanghai_time(instant).isoformat(timespec=precision)
+
+
+def reason_json(reason: Mapping[str, Any], spoken: Language) -> dict[str, str]:
+    """A reason as it is stored, `code` and `figures`, in the language asked for."""
+    figures = {
+        name: datetime.fromisoformat(figure) if name.endswith("_at") else figure
+        for name, figure in reason["figures"].items()
+    }
+    message, advice = reason_text(Reason(reason["code"]), spoken, **figures)
+    return {"code": reason["code"], "message": message, "advice": advice}
 
 
 def status_answer(status: TaskStatus, code: int = 200) -> Answer:
@@ -115,6 +127,7 @@ def _member_json(member: MemberStatus) -> dict[str, Any]:
         "accepted_at": instant_text(member.accepted_at),
         "method": member.method,
         "check_in_id": member.check_in_id,
+        **({"decided_at": instant_text(member.decided_at)} if member.decided_at else {}),
     }
     return {
         "person_id": member.person_id,

@@ -7,24 +7,26 @@ from uuid import UUID
 
 from aiohttp import web
 
-from checkin_service.adapters.postgres import check_ins
+from checkin_service.adapters.postgres import check_ins, reviews
 from checkin_service.adapters.postgres.check_ins import Submission
 from checkin_service.domain.reasons import Reason
 from checkin_service.usecases.liveness import keep_frame
 from checkin_service.usecases.open_challenge import open_challenge
+from checkin_service.usecases.receipts import signed_receipt
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.submit_check_in import Judge, submit_check_in
 from checkin_service.usecases.verdict import CheckIn, Device
 from checkin_service.web import schema
-from checkin_service.web.answers import Answer, instant_text
+from checkin_service.web.answers import Answer, instant_text, reason_json
 from checkin_service.web.body import json_digest, parse_json, read_bytes, read_json
 from checkin_service.web.context import Services, caller, language, services
 from checkin_service.web.form import FILE_LIMIT, Form, read_form
-from checkin_service.web.idempotency import idempotency_key, once
-from checkin_service.web.messages import Language, reason_text
+from checkin_service.web.idempotency import once, required_key
+from checkin_service.web.messages import Language
 from checkin_service.web.photos import check_photo
 from checkin_service.web.shape import Faults
-from geofence import Fix, FixRules, Frame
+from checkin_service.web.tasks import found_uuid
+from geofence import FixRules, Frame
 
 MAX_BURST = 8
 _TEXTS = {"task_id", "challenge_id", "frame", "fixes", "captured_at", "device"}
@@ -51,7 +53,7 @@ async def challenge(request: web.Request) -> web.Response:
 
 async def burst(request: web.Request) -> web.Response:
     """Takes one frame of a burst ahead of the check-in; it is looked at where the challenge asks for actions."""
-    challenge_id, number = _uuid(request.match_info["challenge_id"], "not_found"), request.match_info["n"]
+    challenge_id, number = found_uuid(request, "challenge_id"), request.match_info["n"]
     if number not in map(str, range(MAX_BURST)):
         raise Refusal("not_found")
     if request.content_type not in {"image/jpeg", "image/png"}:
@@ -68,9 +70,7 @@ async def burst(request: web.Request) -> web.Response:
 
 
 async def submit(request: web.Request) -> web.Response:
-    key = idempotency_key(request)
-    if key is None:
-        raise Refusal("idempotency_key_required")
+    key = required_key(request)
     form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
     for photo in (photo for photos in form.files.values() for photo in photos):
         check_photo(photo)
@@ -84,13 +84,23 @@ async def submit(request: web.Request) -> web.Response:
 
 
 async def read(request: web.Request) -> web.Response:
-    check_in_id = _uuid(request.match_info["check_in_id"], "not_found")
-    async with services(request).database.connection() as connection:
-        receipt = await check_ins.read_check_in(connection, check_in_id, caller(request).sub)
+    check_in_id, person_id, wired = found_uuid(request, "check_in_id"), caller(request).sub, services(request)
+    async with wired.database.connection() as connection:
+        receipt = await check_ins.read_check_in(connection, check_in_id, person_id)
+        review = receipt and await reviews.read_review(connection, check_in_id)
+        accepted = review and await reviews.read_acceptance(connection, check_in_id)
     if receipt is None:
         raise Refusal("not_found")
     if receipt.answer is not None:
-        return Answer(200, _answer_json(receipt.answer, language(request))).response()
+        body = _answer_json(receipt.answer, language(request))
+        if review:
+            body["review"] = {
+                "state": review.state,
+                "decided_at": review.decided_at and instant_text(review.decided_at),
+            }
+        if accepted:
+            body["receipt"] = signed_receipt(wired.receipt_keys, person_id, receipt.task_id, accepted)
+        return Answer(200, body).response()
     pending = {
         "check_in_id": str(receipt.check_in_id),
         "task_id": receipt.task_id,
@@ -117,13 +127,13 @@ def _parse_check_in(form: Form, iss: str, person_id: str, key: str) -> CheckIn:
         idempotency_key=key,
         body_digest=form.digest(),
         task_id=fields["task_id"],
-        challenge_id=_uuid(fields["challenge_id"], "challenge_invalid"),
+        challenge_id=_challenge_id(fields["challenge_id"]),
     )
     selfie = form.files["selfie"][0]
     return CheckIn(
         submission=submission,
         frame=Frame(fields["frame"]),
-        fixes=[Fix(fix["lon"], fix["lat"], fix["at"], fix["accuracy_m"]) for fix in fields["fixes"]],
+        fixes=[schema.fix_of(fix) for fix in fields["fixes"]],
         captured_at=fields["captured_at"],
         device=Device(**fields["device"]),
         selfie=selfie,
@@ -137,12 +147,12 @@ def _decoded(name: str, text: str) -> Any:
     return parse_json(text) if name in {"fixes", "device"} else text
 
 
-def _uuid(text: str, otherwise: str) -> UUID:
+def _challenge_id(text: str) -> UUID:
     """An id of ours, opaque to callers; whatever is none is refused like one that names nothing."""
     try:
         return UUID(text)
     except ValueError as error:
-        raise Refusal(otherwise) from error
+        raise Refusal("challenge_invalid") from error
 
 
 # --- Judging ---
@@ -193,13 +203,4 @@ def _answer_json(answer: dict[str, Any], spoken: Language) -> dict[str, Any]:
         for name in ("received_at", "retry_at")
         if name in answer
     }
-    return {**answer, **times, "reasons": [_reason_json(reason, spoken) for reason in answer["reasons"]]}
-
-
-def _reason_json(reason: dict[str, Any], spoken: Language) -> dict[str, str]:
-    figures = {
-        name: datetime.fromisoformat(figure) if name.endswith("_at") else figure
-        for name, figure in reason["figures"].items()
-    }
-    message, advice = reason_text(Reason(reason["code"]), spoken, **figures)
-    return {"code": reason["code"], "message": message, "advice": advice}
+    return {**answer, **times, "reasons": [reason_json(reason, spoken) for reason in answer["reasons"]]}

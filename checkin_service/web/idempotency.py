@@ -22,6 +22,14 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
+def required_key(request: web.Request) -> str:
+    """The key of a call that nobody should send without one. Raises `Refusal` idempotency_key_required."""
+    key = idempotency_key(request)
+    if key is None:
+        raise Refusal("idempotency_key_required")
+    return key
+
+
 async def once(
     request: web.Request, body_digest: bytes, work: Callable[[], Awaitable[Answer]]
 ) -> web.Response:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from checkin_service.domain.calendar import shanghai_time
 from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
+from checkin_service.domain.review import Likeness
+from checkin_service.domain.signals import Signal
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 
 NOTICE_VERSION = "2026-11"
@@ -64,6 +66,16 @@ def next_text(step: NextStep, language: Language, **params: Parameter) -> str:
 def warning_text(warning: PhotoWarning, language: Language) -> str:
     """What could be better about a reference photograph."""
     return _filled(CATALOGUE["warning"][warning]["message"], language, {})
+
+
+def signal_text(signal: Signal, language: Language) -> str:
+    """What a signal says, to a reviewer; how honest people cause it stands in docs/signals.md."""
+    return _filled(CATALOGUE["signal"][signal]["message"], language, {})
+
+
+def likeness_text(word: Likeness, language: Language) -> str:
+    """How alike two faces are, to a reviewer."""
+    return _filled(CATALOGUE["likeness"][word]["text"], language, {})
 
 
 def problem_text(code: ErrorCode, language: Language, **params: Parameter) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from checkin_service.web import check_ins, me, operations, persons, receipts, tasks
+from checkin_service.web import check_ins, manual_requests, me, operations, persons, receipts, reviews, tasks
 from checkin_service.web.auth import authenticate
 from checkin_service.web.context import CALLER
 
@@ -23,6 +23,7 @@ class Route:
 PLATFORM = frozenset({"tasks"})
 READERS = frozenset({"tasks", "review"})
 PERSON = frozenset({"checkin"})
+REVIEWERS = frozenset({"review"})
 
 ROUTES = (
     Route("PUT", "/v1/tasks/{task_id}", tasks.register, PLATFORM),
@@ -48,6 +49,12 @@ ROUTES = (
     Route("PUT", "/v1/challenges/{challenge_id}/burst/{n}", check_ins.burst, PERSON),
     Route("POST", "/v1/check-ins", check_ins.submit, PERSON),
     Route("GET", "/v1/check-ins/{check_in_id}", check_ins.read, PERSON),
+    Route("POST", "/v1/manual-requests", manual_requests.ask, PERSON),
+    Route("GET", "/v1/manual-requests/{manual_request_id}", manual_requests.read, PERSON),
+    Route("GET", "/v1/reviews", reviews.queue, REVIEWERS),
+    Route("GET", "/v1/reviews/{review_id}", reviews.evidence, REVIEWERS),
+    Route("GET", "/v1/reviews/{review_id}/selfie", reviews.selfie, REVIEWERS),
+    Route("POST", "/v1/reviews/{review_id}/decision", reviews.decide, REVIEWERS),
     Route("GET", "/v1/receipt-keys", receipts.key_set),
     Route("GET", "/livez", operations.livez),
     Route("GET", "/readyz", operations.readyz),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from checkin_service.domain.enterprise import uscc_fault
+from checkin_service.domain.review import ReviewDecision
 from checkin_service.domain.roster import Category, Requirement, RosterMember, roster_faults
 from checkin_service.domain.task import Flow
 from checkin_service.domain.window import deadline_fault, is_day_end
@@ -15,7 +16,7 @@ from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.register_task import RefusedRegistration, TaskRegistration
 from checkin_service.web.body import json_digest, parse_json
 from checkin_service.web.shape import Faults, Id, Instant, Shape, Whole, between, line, lines, parse_fields
-from geofence import Box, FenceError, Frame, parse_fence
+from geofence import Box, FenceError, Fix, Frame, parse_fence
 
 # Approvals are counted from the first year whose rest days are published.
 FIRST_APPROVAL = datetime.fromisoformat("2004-01-01T00:00:00+08:00")
@@ -128,6 +129,18 @@ class CheckInShape(Shape):
     fixes: Annotated[list[Any], Field(max_length=10)]
     captured_at: Instant
     device: Any = None
+
+
+class ManualRequestShape(Shape):
+    task_id: Id
+    reason: Annotated[str, lines(500)]
+    fixes: Annotated[list[Any], Field(max_length=10)] | None = None
+    frame: FrameName | None = None
+
+
+class DecisionShape(Shape):
+    decision: Literal["accept", "reject"]
+    note: Annotated[str, lines(500)]
 
 
 class DeviceShape(Shape):
@@ -360,13 +373,34 @@ def parse_consent(body: object) -> tuple[str, list[str]]:
 def parse_check_in(values: JsonObject, faults: Faults) -> JsonObject:
     """The form's text fields with fixes and device as parsed objects; faults are added to `faults`."""
     fields = parse_fields(CheckInShape, values, "", faults)
-    if "fixes" in fields:
-        fields["fixes"] = [
-            parse_fields(FixShape, fix, f"/fixes/{index}", faults)
-            for index, fix in enumerate(fields["fixes"])
-        ]
+    fields["fixes"] = _parse_fixes(fields.get("fixes"), faults)
     fields["device"] = parse_fields(DeviceShape, values.get("device", {}), "/device", faults)
     return fields
+
+
+def parse_manual_request(body: object) -> JsonObject:
+    """Task, reason, fixes and their frame, which fixes can't do without."""
+    faults: Faults = []
+    fields = parse_fields(ManualRequestShape, body, "", faults)
+    fixes = _parse_fixes(fields.get("fixes"), faults)
+    if fixes and fields.get("frame", "") is None:
+        faults.append(FieldFault("/frame", "missing"))
+    refuse(faults)
+    frame = fields["frame"] and Frame(fields["frame"])
+    return fields | {"fixes": [fix_of(fix) for fix in fixes], "frame": frame}
+
+
+def _parse_fixes(fixes: Sequence[object] | None, faults: Faults) -> list[JsonObject]:
+    return [parse_fields(FixShape, fix, f"/fixes/{index}", faults) for index, fix in enumerate(fixes or ())]
+
+
+def fix_of(fields: JsonObject) -> Fix:
+    return Fix(fields["lon"], fields["lat"], fields["at"], fields["accuracy_m"])
+
+
+def parse_decision(body: object) -> JsonObject:
+    fields = parse_object(DecisionShape, body)
+    return fields | {"decision": ReviewDecision(fields["decision"])}
 
 
 def parse_basis(text: str | None, default_kind: str, faults: Faults) -> JsonObject:

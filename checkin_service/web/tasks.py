@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from aiohttp import web
 
@@ -76,7 +77,7 @@ async def case(request: web.Request) -> web.Response:
 
 
 async def changes(request: web.Request) -> web.Response:
-    limit = _page_limit(request)
+    limit = page_limit(request)
     async with services(request).database.connection() as connection:
         epoch = await feed.feed_epoch(connection)
         after = _cursor(request, epoch)
@@ -147,6 +148,14 @@ def path_id(request: web.Request, name: str) -> str:
     return value
 
 
+def found_uuid(request: web.Request, name: str) -> UUID:
+    """An id of ours; 404 for what can be none."""
+    try:
+        return UUID(request.match_info[name])
+    except ValueError as error:
+        raise Refusal("not_found") from error
+
+
 def found_id(request: web.Request, name: str) -> str:
     """An id that something may have; 404 for one that PostgreSQL can't even look up."""
     value = request.match_info[name]
@@ -171,7 +180,7 @@ def names_tag(header: str, etag: str, *, weak: bool) -> bool:
     return any(tag == etag and (weak or not weakness) for weakness, tag in _ENTITY_TAG.findall(header))
 
 
-def _page_limit(request: web.Request) -> int:
+def page_limit(request: web.Request) -> int:
     text = request.query.get("limit", str(schema.MAX_PAGE))
     if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= schema.MAX_PAGE:
         limits = {"minimum": 1, "maximum": schema.MAX_PAGE}

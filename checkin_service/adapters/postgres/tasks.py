@@ -69,7 +69,15 @@ class FenceVersion:
 
 
 # Of each member, in the roster's order. An array of records takes PostgreSQL several times as long to send.
-_MEMBER_COLUMNS = ("person_ids", "states", "with_reference", "accepted_ats", "check_in_ids", "methods")
+_MEMBER_COLUMNS = (
+    "person_ids",
+    "states",
+    "with_reference",
+    "accepted_ats",
+    "check_in_ids",
+    "methods",
+    "decided_ats",
+)
 
 _HEAD = "SELECT f.*, checkin_now() AS read_at FROM task_facts f WHERE f.task_id = $1"
 
@@ -83,7 +91,8 @@ _STATUS = """
     CROSS JOIN LATERAL (
         SELECT array_agg(person_id) AS person_ids, array_agg(state) AS states,
                array_agg(has_reference) AS with_reference, array_agg(accepted_at) AS accepted_ats,
-               array_agg(check_in_id::text) AS check_in_ids, array_agg(method) AS methods
+               array_agg(check_in_id::text) AS check_in_ids, array_agg(method) AS methods,
+               array_agg(decided_at) AS decided_ats
         FROM (SELECT * FROM member_status s WHERE s.task_id = t.task_id ORDER BY s.position) members) m
     WHERE t.task_id = ANY($1::text[])
 """
