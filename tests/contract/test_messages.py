@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import geofence
 from checkin_service.domain.enterprise import USCCFault
 from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
+from checkin_service.domain.review import Likeness
 from checkin_service.domain.roster import RosterFaultCode
+from checkin_service.domain.signals import Signal
 from checkin_service.domain.window import DeadlineFault
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 from checkin_service.web.messages import (
@@ -23,11 +25,13 @@ from checkin_service.web.messages import (
     Language,
     Parameter,
     fault_text,
+    likeness_text,
     negotiate,
     next_text,
     notice,
     problem_text,
     reason_text,
+    signal_text,
     warning_text,
 )
 
@@ -37,6 +41,8 @@ SECTIONS: dict[str, tuple[Iterable[str], set[str]]] = {
     "problem": (ErrorCode, {"title", "detail"}),
     "fault": (FaultCode, {"message"}),
     "warning": (PhotoWarning, {"message"}),
+    "likeness": (Likeness, {"text"}),
+    "signal": (Signal, {"message"}),
 }
 # Neither character set holds the other script's own characters.
 CHARACTER_SETS = {Language.ZH_CN: "gb2312", Language.ZH_HK: "big5hkscs"}
@@ -67,6 +73,8 @@ def spoken(language: Language, params: dict[str, Parameter]) -> list[str]:
         shown += problem_text(code, language, **params)
     shown += [next_text(step, language, **params) for step in NextStep]
     shown += [warning_text(warning, language) for warning in PhotoWarning]
+    shown += [likeness_text(word, language) for word in Likeness]
+    shown += [signal_text(signal, language) for signal in Signal]
     return shown + [fault_text(fault, language, **params) for fault in FaultCode]
 
 

@@ -14,7 +14,9 @@ import geofence
 from checkin_service.domain.case import Follows
 from checkin_service.domain.decision import Outcome
 from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
+from checkin_service.domain.review import Likeness, ReviewDecision, ReviewKind, ReviewState
 from checkin_service.domain.roster import Category
+from checkin_service.domain.signals import Signal
 from checkin_service.domain.task import Flow, MemberState, MemberStatus, TaskState, members_digest
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode, FaultCode
 from checkin_service.web.messages import CONSENT_SCOPES, Language
@@ -23,6 +25,10 @@ from tests.contract.document import DOCUMENT, PATH, SCHEMAS, operations, resolve
 
 OPERATIONS = list(operations())
 V1 = [(method, path, operation) for method, path, operation in OPERATIONS if operation["security"]]
+# What nobody should send without a key.
+KEYED = {
+    ("POST", path) for path in ("/v1/check-ins", "/v1/manual-requests", "/v1/reviews/{review_id}/decision")
+}
 COMMANDS = {path for _, path, _ in V1 if path.startswith("/v1/tasks/{task_id}/")}
 
 
@@ -96,9 +102,9 @@ def test_operations_have_names_of_their_own() -> None:
 
 def test_every_object_is_closed() -> None:
     objects = [node for node in subschemas(SCHEMAS) if node.get("type") == "object"]
-    # Two are maps, from names that nobody lists to values of one type.
+    # Three are maps, from names that nobody lists to values of one type.
     maps = [node for node in objects if isinstance(node.get("additionalProperties"), dict)]
-    assert len(maps) == 2
+    assert len(maps) == 3
     assert [
         node for node in objects if node not in maps and node.get("additionalProperties") is not False
     ] == []
@@ -123,6 +129,10 @@ def test_every_component_is_used() -> None:
         ("Follows", Follows),
         ("Language", Language),
         ("Frame", geofence.Frame),
+        ("ReviewState", ReviewState),
+        ("ReviewKind", ReviewKind),
+        ("Likeness", Likeness),
+        ("SignalCode", Signal),
     ],
 )
 def test_enums_are_those_of_the_code_in_its_order(component: str, codes: Iterable[str]) -> None:
@@ -136,8 +146,10 @@ def test_enums_are_those_of_the_code_in_its_order(component: str, codes: Iterabl
         (SCHEMAS["CheckIn"]["properties"]["outcome"]["enum"], Outcome),
         (SCHEMAS["RosterMember"]["properties"]["categories"]["items"]["enum"], Category),
         (SCHEMAS["ConsentScopes"]["items"]["enum"], CONSENT_SCOPES),
+        (SCHEMAS["ReviewDecision"]["properties"]["decision"]["enum"], ReviewDecision),
+        (SCHEMAS["SeenLocation"]["properties"]["zone"]["enum"], geofence.Zone),
     ],
-    ids=["zone", "outcome", "category", "scope"],
+    ids=["zone", "outcome", "category", "scope", "decision", "seen zone"],
 )
 def test_inline_enums_are_those_of_the_code(listed: list[str], codes: Iterable[str]) -> None:
     assert sorted(listed) == sorted(str(code) for code in codes)
@@ -192,7 +204,7 @@ def test_operations_keep_the_general_rules(method: str, path: str, operation: di
 def test_which_calls_need_a_key_and_which_know_revisions() -> None:
     for method, path, operation in V1:
         key = names(operation).get("Idempotency-Key", {})
-        assert key.get("required", False) == ((method, path) == ("POST", "/v1/check-ins"))
+        assert key.get("required", False) == ((method, path) in KEYED)
         assert ("If-Match" in names(operation)) == (path in COMMANDS) == ("412" in operation["responses"])
         reads_status = (method, path) == ("GET", "/v1/tasks/{task_id}")
         assert ("If-None-Match" in names(operation)) == reads_status == ("304" in operation["responses"])

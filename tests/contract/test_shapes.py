@@ -38,6 +38,8 @@ DESCRIBED: dict[str, type[Shape]] = {
     "CheckInForm": schema.CheckInShape,
     "Fix": schema.FixShape,
     "Device": schema.DeviceShape,
+    "ManualRequestForm": schema.ManualRequestShape,
+    "ReviewDecision": schema.DecisionShape,
 }
 FILES = {"selfie", "burst"}
 
