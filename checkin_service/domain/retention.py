@@ -20,7 +20,7 @@ RECORD = timedelta(days=1096)
 
 
 class Kind(StrEnum):
-    """In the order in which they are purged: whatever another kind's rows refer to comes later."""
+    """In the order in which they are purged: what another kind's rows refer to comes after that kind."""
 
     BURST_FRAME = "burst_frame"
     CHALLENGE = "challenge"
@@ -28,9 +28,9 @@ class Kind(StrEnum):
     LAST_POSITION = "last_position"
     SENT_FIX = "sent_fix"
     EVIDENCE = "evidence"
-    EVIDENCE_OBJECT = "evidence_object"
     KEPT_PHOTOGRAPH = "kept_photograph"
     REFERENCE = "reference"
+    EVIDENCE_OBJECT = "evidence_object"
     MANUAL_REQUEST = "manual_request"
     REVIEW_NOTE = "review_note"
     REFUSED_ATTEMPT = "refused_attempt"
@@ -88,12 +88,6 @@ POLICY: Mapping[Kind, Rule] = {
         _OVER,
         _OBJECTION,
     ),
-    Kind.EVIDENCE_OBJECT: Rule(
-        "objects of the evidence store that no row names",
-        timedelta(hours=1),
-        "they were put there",
-        "a verdict on its way names it within a minute; unreadable without the row",
-    ),
     Kind.KEPT_PHOTOGRAPH: Rule(
         "encrypted features that tell an old selfie again", OBJECTION, _OVER, "as the selfie itself"
     ),
@@ -102,6 +96,12 @@ POLICY: Mapping[Kind, Rule] = {
         timedelta(days=90),
         "the enrolment, or the end of the last task that names the person, whichever is later",
         "a next round follows within it; then the person is enrolled anew",
+    ),
+    Kind.EVIDENCE_OBJECT: Rule(
+        "objects of the evidence store that no row names",
+        timedelta(hours=1),
+        "they were put there",
+        "a verdict on its way names it within a minute; unreadable without the row",
     ),
     Kind.MANUAL_REQUEST: Rule(
         "reason and position of a manual request; that it was made stays", OBJECTION, _OVER, _OBJECTION
@@ -134,5 +134,5 @@ POLICY: Mapping[Kind, Rule] = {
     ),
 }
 
-# What no person's right waits for and every running service clears in passing.
+# What every running service clears in passing, because it is too short for a nightly purge.
 SWEPT = (Kind.BURST_FRAME, Kind.CHALLENGE, Kind.IDEMPOTENCY_KEY, Kind.LAST_POSITION)

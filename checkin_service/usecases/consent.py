@@ -1,6 +1,7 @@
 """The person's consent: given by scope and notice version, withdrawn at any time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import Connection, Database
@@ -8,42 +9,72 @@ from checkin_service.adapters.postgres.feed import record_changes
 from checkin_service.adapters.postgres.persons import Consent
 from checkin_service.adapters.postgres.tasks import lock_tasks_of, read_now
 from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.ports import ObjectStore
+from checkin_service.usecases.evidence import drop_objects
+
+
+@dataclass(frozen=True, slots=True)
+class GiveConsent:
+    person_id: str
+    notice_version: str
+    scopes: Sequence[str]
 
 
 async def give_consent(
-    database: Database, keys: TemplateKeys, person_id: str, notice_version: str, scopes: Sequence[str]
+    database: Database, keys: TemplateKeys, store: ObjectStore, give: GiveConsent
 ) -> Consent:
-    """Records the consent. The same again keeps the first instant; scopes without `face` delete biometrics."""
+    """Records the consent. The same again keeps the first instant; what it covers no more is deleted: biometrics
+    without `face`, positions without `location`."""
+    selfies: list[str] = []
     async with database.transaction() as connection:
-        await persons.ensure_person(connection, person_id)
-        await persons.lock_person(connection, person_id)
-        present = await persons.read_consent(connection, person_id)
-        if (
-            present
-            and present.live
-            and (present.notice_version, set(present.scopes)) == (notice_version, set(scopes))
-        ):
+        await persons.ensure_person(connection, give.person_id)
+        await persons.lock_person(connection, give.person_id)
+        present = await persons.read_consent(connection, give.person_id)
+        if present and present.live and _same(present, give):
             return present
-        consent = await persons.give_consent(connection, person_id, notice_version, sorted(scopes))
-        details = {"notice_version": notice_version, "scopes": sorted(scopes)}
-        await persons.record_processing(connection, keys.pseudonym(person_id), "consent_given", details)
-        if "face" not in scopes:
-            await forget_face(connection, person_id)
-        return consent
+        consent = await _record(connection, keys, give)
+        if "location" not in give.scopes:
+            await persons.delete_positions(connection, give.person_id)
+        if "face" not in give.scopes:
+            selfies = await forget_face(connection, give.person_id)
+    await drop_objects(store, selfies)
+    return consent
 
 
-async def withdraw_consent(database: Database, keys: TemplateKeys, person_id: str) -> None:
-    """Stops processing and deletes biometrics; completed check-ins stay. Safe to repeat."""
+def _same(present: Consent, give: GiveConsent) -> bool:
+    return (present.notice_version, set(present.scopes)) == (give.notice_version, set(give.scopes))
+
+
+async def _record(connection: Connection, keys: TemplateKeys, give: GiveConsent) -> Consent:
+    scopes = sorted(give.scopes)
+    consent = await persons.give_consent(connection, give.person_id, give.notice_version, scopes)
+    details = {"notice_version": give.notice_version, "scopes": scopes}
+    await persons.record_processing(connection, keys.pseudonym(give.person_id), "consent_given", details)
+    return consent
+
+
+async def withdraw_consent(
+    database: Database, keys: TemplateKeys, store: ObjectStore, person_id: str
+) -> None:
+    """Stops processing and deletes biometrics and positions; completed check-ins stay, and so does what is to be
+    decided, without its picture (docs/decisions/0008-what-is-kept.md). Safe to repeat."""
     async with database.transaction() as connection:
         await persons.ensure_person(connection, person_id)
         await persons.lock_person(connection, person_id)
         if await persons.withdraw_consent(connection, person_id):
             await persons.record_processing(connection, keys.pseudonym(person_id), "consent_withdrawn", {})
-        await forget_face(connection, person_id)
+        await persons.delete_positions(connection, person_id)
+        selfies = await forget_face(connection, person_id)
+    await drop_objects(store, selfies)
 
 
-async def forget_face(connection: Connection, person_id: str) -> None:
-    """Deletes the person's biometrics and tells every task that shows them as present. The person is locked."""
+async def forget_face(connection: Connection, person_id: str) -> list[str]:
+    """Deletes the person's biometrics and tells every task that shows them as present. The person is locked.
+
+    Returns the addresses of selfies, for `drop_objects` after the COMMIT.
+    """
     task_ids = await lock_tasks_of(connection, person_id)
-    if await persons.delete_biometrics(connection, person_id):
+    had_reference, selfies = await persons.delete_biometrics(connection, person_id)
+    if had_reference:
         await record_changes(connection, task_ids, "material_missing", await read_now(connection))
+    return selfies

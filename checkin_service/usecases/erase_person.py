@@ -5,12 +5,16 @@ from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.feed import record_changes
 from checkin_service.adapters.postgres.tasks import read_now, write_audit
 from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.ports import ObjectStore
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.consent import forget_face
+from checkin_service.usecases.evidence import drop_objects
 from checkin_service.usecases.refusals import Refusal
 
 
-async def erase_person(database: Database, keys: TemplateKeys, caller: Caller, person_id: str) -> None:
+async def erase_person(
+    database: Database, keys: TemplateKeys, store: ObjectStore, caller: Caller, person_id: str
+) -> None:
     """Erases references, evidence and content. Safe to repeat. Raises `Refusal` not_found for an unknown person.
 
     What stays: the bare fact of completed check-ins, and the processing record under a pseudonym.
@@ -19,7 +23,8 @@ async def erase_person(database: Database, keys: TemplateKeys, caller: Caller, p
         if not await persons.person_exists(connection, person_id):
             raise Refusal("not_found")
         await persons.lock_person(connection, person_id)
-        await forget_face(connection, person_id)
+        await persons.delete_positions(connection, person_id)
+        selfies = await forget_face(connection, person_id)
         if await persons.withdraw_consent(connection, person_id):
             await persons.record_processing(connection, keys.pseudonym(person_id), "consent_withdrawn", {})
         reviewed = await persons.erase_person(connection, person_id)
@@ -27,3 +32,4 @@ async def erase_person(database: Database, keys: TemplateKeys, caller: Caller, p
         details = {"pseudonym": keys.pseudonym(person_id).hex()}
         await write_audit(connection, caller.iss, caller.sub, "erase", None, details)
         await record_changes(connection, reviewed, "review_decided", await read_now(connection))
+    await drop_objects(store, selfies)

@@ -5,9 +5,12 @@ key of another check-in does not open. Deleting the wrapped key makes the object
 """
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from checkin_service.adapters.template_keys import SealedObject, TemplateKeys, WrappedKey, seal, unseal
+from checkin_service.ports import ObjectStore, StoreUnavailable
 
 SELFIE = "selfie"
 
@@ -23,6 +26,13 @@ def open_selfie(keys: TemplateKeys, check_in_id: UUID, key: WrappedKey, cipherte
     """The photograph. Raises `SealBroken` for another check-in's key or object, or an altered one."""
     data_key = keys.unwrap(_owner(check_in_id), key)
     return unseal(data_key, ciphertext, "evidence", SELFIE, str(check_in_id))
+
+
+async def drop_objects(store: ObjectStore, addresses: Sequence[str]) -> None:
+    """Deletes objects that nobody can read any more, for their rows are gone. What is left, a purge finds."""
+    with suppress(StoreUnavailable):
+        for address in addresses:
+            await store.delete(address)
 
 
 def _owner(check_in_id: UUID) -> str:

@@ -70,7 +70,8 @@ async def give_consent(request: web.Request) -> web.Response:
     wired = services(request)
 
     async def work() -> Answer:
-        given = await consent.give_consent(wired.database, wired.keys, caller(request).sub, version, scopes)
+        give = consent.GiveConsent(caller(request).sub, version, scopes)
+        given = await consent.give_consent(wired.database, wired.keys, wired.evidence, give)
         return Answer(
             200,
             {
@@ -87,7 +88,7 @@ async def withdraw_consent(request: web.Request) -> web.Response:
     wired = services(request)
 
     async def work() -> Answer:
-        await consent.withdraw_consent(wired.database, wired.keys, caller(request).sub)
+        await consent.withdraw_consent(wired.database, wired.keys, wired.evidence, caller(request).sub)
         return Answer(204)
 
     return await once(request, b"", work)

@@ -76,7 +76,7 @@ async def erase(request: web.Request) -> web.Response:
     wired, person_id = services(request), found_id(request, "person_id")
 
     async def work() -> Answer:
-        await erase_person(wired.database, wired.keys, caller(request), person_id)
+        await erase_person(wired.database, wired.keys, wired.evidence, caller(request), person_id)
         return Answer(204)
 
     return await once(request, b"", work)

@@ -484,6 +484,7 @@ async def test_an_erasure_leaves_no_content(shared_stage: Stage, shared_clock: S
         assert [row["check_in_id"] for row in rows] == [UUID(accepted.body["check_in_id"])]
     left = {"check_in_id", "task_id", "person_id", "received_at", "judged_at", "shanghai_day", "outcome"}
     attempt = dict((await shared_stage.sql("SELECT * FROM attempt WHERE person_id = $1", person_id))[0])
+    assert attempt.pop("signals") == "[]"
     assert {name for name, value in attempt.items() if value} == left | {"erased_at"}
 
 

@@ -1,7 +1,7 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -174,9 +174,12 @@ async def settle_reference(connection: Connection, person_id: str, models: Seque
     return ready
 
 
-async def delete_biometrics(connection: Connection, person_id: str) -> bool:
-    """Deletes templates, what tells photographs again, and the key that reads both; True when there was a reference
-    in force. The person is locked."""
+async def delete_biometrics(connection: Connection, person_id: str) -> tuple[bool, list[str]]:
+    """Deletes templates, what tells photographs again, the key that reads both, and the rows that selfies can be read
+    with. The person is locked.
+
+    Returns whether there was a reference in force, and the addresses of the selfies, which nobody can read any more.
+    """
     had: bool | None = await connection.fetchval(
         "SELECT reference_id IS NOT NULL FROM person WHERE person_id = $1", person_id
     )
@@ -190,33 +193,80 @@ async def delete_biometrics(connection: Connection, person_id: str) -> bool:
         "DELETE FROM burst_frame WHERE challenge_id IN (SELECT challenge_id FROM challenge WHERE person_id = $1)",
         person_id,
     )
-    return bool(had)
-
-
-async def erase_person(connection: Connection, person_id: str) -> list[str]:
-    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics are gone already.
-
-    Returns the tasks in which a check-in of theirs was held for review and is no more.
-    """
-    await connection.execute("DELETE FROM consent WHERE person_id = $1", person_id)
-    await connection.execute("UPDATE member SET name = '' WHERE person_id = $1", person_id)
-    deleted = await connection.fetch(
+    selfies = await connection.fetch(
         """
-        DELETE FROM attempt WHERE person_id = $1
-        AND check_in_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
-        RETURNING task_id, outcome
+        DELETE FROM evidence WHERE check_in_id IN (SELECT check_in_id FROM attempt WHERE person_id = $1)
+        RETURNING address
+        """,
+        person_id,
+    )
+    return bool(had), [row["address"] for row in selfies]
+
+
+async def delete_positions(connection: Connection, person_id: str) -> None:
+    """Deletes every coordinate of the person, and what tells one again; distances to a fence stay."""
+    await connection.execute("DELETE FROM last_position WHERE person_id = $1", person_id)
+    await connection.execute("DELETE FROM sent_fix WHERE person_id = $1", person_id)
+    await connection.execute(
+        """
+        UPDATE evidence SET lon = NULL, lat = NULL
+        WHERE lon IS NOT NULL AND check_in_id IN (SELECT check_in_id FROM attempt WHERE person_id = $1)
         """,
         person_id,
     )
     await connection.execute(
         """
-        UPDATE attempt SET fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL,
-                           score = NULL, threshold = NULL, operating_point = NULL, live = NULL, liveness = NULL,
-                           copy_distance = NULL, copy_bits = NULL, rival_score = NULL, photo_sha256 = NULL,
-                           device = NULL,
-                           erased_at = checkin_now()
-        WHERE person_id = $1
+        UPDATE manual_request SET position = NULL
+        WHERE position IS NOT NULL AND manual_request_id IN (SELECT review_id FROM review WHERE person_id = $1)
         """,
+        person_id,
+    )
+
+
+# What makes of an attempt the bare fact that it was made. `erased_at` is what allows that in an accepted one.
+FORGET_FIGURES = """
+    fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL, score = NULL, threshold = NULL,
+    operating_point = NULL, live = NULL, liveness = NULL, copy_distance = NULL, copy_bits = NULL, rival_score = NULL,
+    photo_sha256 = NULL, device = NULL, signals = '[]', erased_at = checkin_now()
+"""
+
+
+async def erase_person(connection: Connection, person_id: str) -> list[str]:
+    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics and positions are gone
+    already, person and tasks locked.
+
+    Returns the tasks in which something of theirs was to be decided and is no more.
+    """
+    await connection.execute("DELETE FROM consent WHERE person_id = $1", person_id)
+    await connection.execute("UPDATE member SET name = '' WHERE person_id = $1", person_id)
+    ended = await connection.fetch(
+        """
+        DELETE FROM review WHERE person_id = $1
+        AND review_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
+        RETURNING task_id, state
+        """,
+        person_id,
+    )
+    await connection.execute(
+        """
+        UPDATE manual_request SET reason = ''
+        WHERE manual_request_id IN (SELECT review_id FROM review WHERE person_id = $1)
+        """,
+        person_id,
+    )
+    await connection.execute(
+        "UPDATE review_decision SET note = '' WHERE review_id IN (SELECT review_id FROM review WHERE person_id = $1)",
+        person_id,
+    )
+    await connection.execute(
+        """
+        DELETE FROM attempt WHERE person_id = $1
+        AND check_in_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
+        """,
+        person_id,
+    )
+    await connection.execute(
+        f"UPDATE attempt SET {FORGET_FIGURES} WHERE person_id = $1",  # noqa: S608  a constant
         person_id,
     )
     await connection.execute(
@@ -234,7 +284,15 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
         person_id,
     )
     await connection.execute("DELETE FROM challenge WHERE person_id = $1", person_id)
-    return sorted({row["task_id"] for row in deleted if row["outcome"] == "review"})
+    # not the erasure's own, which is being carried out
+    await connection.execute(
+        """
+        DELETE FROM idempotency_key
+        WHERE sub = $1 OR method = 'PUT' AND path = '/v1/persons/' || $1 || '/reference'
+        """,
+        person_id,
+    )
+    return sorted({row["task_id"] for row in ended if row["state"] in ("pending", "pending_second")})
 
 
 async def person_exists(connection: Connection, person_id: str) -> bool:
@@ -319,10 +377,11 @@ async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
 
 
 async def read_roster(
-    connection: Connection, task_id: str, person_id: str, model_id: str
+    connection: Connection, task_id: str, person_id: str | None, model_id: str
 ) -> tuple[list[RosterMember], Counter[str]]:
-    """Every member of the task but this one who can be compared with by the model, and how many can't for want of
-    `consent` to `face` or of a `template`. Without its owner's consent nothing sealed leaves the database."""
+    """Every member of the task but this one (all of them with None) who can be compared with by the model, and how many
+    can't for want of `consent` to `face` or of a `template`. Without its owner's consent nothing sealed leaves the
+    database."""
     rows = await connection.fetch(
         """
         SELECT m.person_id, p.wrapping_key_id, p.wrapped_key, c.person_id IS NOT NULL AS consented,
@@ -330,7 +389,7 @@ async def read_roster(
                                                        AND c.person_id IS NOT NULL) AS sealed
         FROM member m JOIN person p USING (person_id)
         LEFT JOIN consent c ON c.person_id = m.person_id AND c.withdrawn_at IS NULL AND 'face' = ANY(c.scopes)
-        WHERE m.task_id = $1 AND m.person_id <> $2
+        WHERE m.task_id = $1 AND m.person_id IS DISTINCT FROM $2
         """,
         task_id,
         person_id,
@@ -343,6 +402,28 @@ async def read_roster(
     ]
     lacking = ["template" if row["consented"] else "consent" for row in rows if not row["sealed"]]
     return members, Counter(lacking)
+
+
+async def read_sealed(
+    connection: Connection, person_ids: Collection[str], models: Collection[str]
+) -> dict[str, tuple[WrappedKey, list[SealedTemplate]]]:
+    """Data key and templates by these models of each of these persons who has any, and consents to `face`."""
+    rows = await connection.fetch(
+        """
+        SELECT p.person_id, p.wrapping_key_id, p.wrapped_key, t.photo, t.model_id, t.sealed
+        FROM person p JOIN template t USING (reference_id)
+        JOIN consent c ON c.person_id = p.person_id AND c.withdrawn_at IS NULL AND 'face' = ANY(c.scopes)
+        WHERE p.person_id = ANY($1::text[]) AND t.model_id = ANY($2::text[])
+        """,
+        list(person_ids),
+        list(models),
+    )
+    found: dict[str, tuple[WrappedKey, list[SealedTemplate]]] = {}
+    for row in rows:
+        key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"])
+        _, sealed = found.setdefault(row["person_id"], (key, []))
+        sealed.append(SealedTemplate(row["photo"], row["model_id"], row["sealed"]))
+    return found
 
 
 async def read_coverage(connection: Connection, deciding: str) -> Coverage:
