@@ -1,6 +1,5 @@
 """What about a task is better looked at before its first day than found out at a building's door."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from checkin_service.domain.reasons import Doubt
@@ -50,27 +49,26 @@ def fence_doubts(fence: FenceFigures) -> tuple[Doubt, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledMember:
-    """What is stored to compare a member with. `models`: those that any template is of; `in_force`: whether this
-    service can compare by one of them."""
+    """What is stored to compare a member with. `photos`: 0 when nothing is. `in_force`: this service can compare by a
+    model of it; `decides`: by the one whose score decides. `consented`: to all that a check-in does."""
 
     person_id: str
     photos: int
-    models: Sequence[str]
     in_force: bool
+    decides: bool
     consented: bool
 
 
-def reference_doubt(member: EnrolledMember, deciding: str) -> Doubt | None:
-    """What is wrong with a member's reference, the worst first; None when nothing is."""
-    return next(_doubts_of_a_reference(member, deciding), None)
+def reference_doubt(member: EnrolledMember) -> Doubt | None:
+    """What is wrong with a member's reference, the worst first; None when nothing is.
 
-
-def _doubts_of_a_reference(member: EnrolledMember, deciding: str) -> Iterator[Doubt]:
-    if not member.models:
-        yield Doubt.REFERENCE_MISSING
-    if not member.in_force:
-        yield Doubt.REFERENCE_UNUSABLE
-    if deciding not in member.models:
-        yield Doubt.REFERENCE_OF_ANOTHER_MODEL
-    if member.photos == 1:
-        yield Doubt.SINGLE_PHOTOGRAPH
+    >>> reference_doubt(EnrolledMember("p-1", photos=1, in_force=True, decides=True, consented=False))
+    <Doubt.SINGLE_PHOTOGRAPH: 'single_photograph'>
+    """
+    found = {
+        Doubt.REFERENCE_MISSING: not member.photos,
+        Doubt.REFERENCE_UNUSABLE: not member.in_force,
+        Doubt.REFERENCE_OF_ANOTHER_MODEL: not member.decides,
+        Doubt.SINGLE_PHOTOGRAPH: member.photos == 1,
+    }
+    return next((doubt for doubt, holds in found.items() if holds), None)

@@ -56,13 +56,14 @@ def _best(
     broken = 0
     for member in members:
         try:
-            references += _opened(keys, member, model_id)
+            references += opened(keys, member, model_id)
         except SealBroken:
             broken += 1
     return best_score(references, probe, model_id).value if references else None, broken
 
 
-def _opened(keys: TemplateKeys, member: RosterMember, model_id: str) -> list[Templates]:
+def opened(keys: TemplateKeys, member: RosterMember, model_id: str) -> list[Templates]:
+    """The member's templates in plain. Raises `SealBroken`."""
     data_key = keys.unwrap(member.person_id, member.key)
     sealed = [SealedTemplate(number, model_id, row) for number, row in enumerate(member.sealed)]
     return open_all(data_key, member.person_id, sealed, {model_id})
