@@ -80,6 +80,7 @@ CREATE TABLE task (
 );
 CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS NULL;
 CREATE INDEX task_case ON task (case_id, round);
+CREATE INDEX task_enterprise ON task (uscc, registered_at);
 CREATE INDEX task_closing ON task (closes_at, task_id)
     WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
 
@@ -261,6 +262,7 @@ CREATE TABLE attempt (
 CREATE INDEX attempt_of_day ON attempt (task_id, person_id, shanghai_day) INCLUDE (counted);
 CREATE INDEX attempt_uncertain ON attempt (task_id, person_id, received_at) WHERE zone = 'possible';
 CREATE INDEX attempt_person ON attempt (person_id);
+CREATE INDEX attempt_day ON attempt (shanghai_day);
 CREATE INDEX attempt_device ON attempt ((device->>'device_id'), received_at) INCLUDE (person_id)
     WHERE device->>'device_id' IS NOT NULL;
 CREATE UNIQUE INDEX too_many_attempts_once_a_day ON attempt (task_id, person_id, shanghai_day)
@@ -372,6 +374,7 @@ CREATE TABLE acceptance (
     CONSTRAINT accepted_in_window CHECK (opens_at <= accepted_at AND accepted_at < closes_at)
 );
 CREATE UNIQUE INDEX accepted_once ON acceptance (task_id, person_id) WHERE revoked_at IS NULL;
+CREATE INDEX acceptance_revoked ON acceptance (task_id, person_id) WHERE revoked_at IS NOT NULL;
 -- only an accepted face completes a reference
 ALTER TABLE template ADD CONSTRAINT completed_by_acceptance FOREIGN KEY (completed_by) REFERENCES acceptance;
 
@@ -464,7 +467,8 @@ SELECT m.task_id, m.person_id, m.position,
                         WHERE v.task_id = m.task_id AND v.person_id = m.person_id
                           AND v.state IN ('pending', 'pending_second')) THEN 'in_review'
            WHEN EXISTS (SELECT FROM acceptance r
-                        WHERE r.task_id = m.task_id AND r.person_id = m.person_id) THEN 'revoked'
+                        WHERE r.task_id = m.task_id AND r.person_id = m.person_id
+                          AND r.revoked_at IS NOT NULL) THEN 'revoked'
            ELSE 'not_started'
        END AS state
 FROM member m
@@ -501,7 +505,8 @@ SELECT t.task_id,
            THEN greatest(
                t.closes_at,
                (SELECT max(v.decided_at) FROM review v WHERE v.task_id = t.task_id),
-               (SELECT max(a.revoked_at) FROM acceptance a WHERE a.task_id = t.task_id))
+               (SELECT max(a.revoked_at) FROM acceptance a
+                WHERE a.task_id = t.task_id AND a.revoked_at IS NOT NULL))
        END) AS over_at
 FROM task t;
 
