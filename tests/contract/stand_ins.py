@@ -19,6 +19,7 @@ from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.web.messages import NOTICE_VERSION
 from tests.contract.document import DOCUMENT, SCHEMAS
 from tests.contract.live_service import LiveService
+from tests.service.reviewing import asked, doubtful
 from tests.service.stage import FENCE, USCC, Json, photo_of, place, registration
 
 PERSON, TASK = "p-1", "T1"
@@ -41,6 +42,7 @@ CASE = "GET /v1/cases/{case_id}"
 ENROL, ERASE = "PUT /v1/persons/{person_id}/reference", "DELETE /v1/persons/{person_id}"
 BURST = "PUT /v1/challenges/{challenge_id}/burst/{n}"
 CONSENT = "PUT /v1/me/consent"
+ASK, DECIDE = "POST /v1/manual-requests", "POST /v1/reviews/{review_id}/decision"
 # The JSON that these calls take. Of another form it is refused before anything is looked up.
 BODIES = {
     REGISTER: "TaskRegistration",
@@ -52,8 +54,10 @@ BODIES = {
     REVOKE: "ReasonCommand",
     CLOSE: "ReasonCommand",
     CONSENT: "ConsentForm",
+    ASK: "ManualRequestForm",
+    DECIDE: "ReviewDecision",
 }
-ON_A_TASK = BODIES.keys() - {CONSENT}
+ON_A_TASK = BODIES.keys() - {CONSENT, ASK, DECIDE}
 
 
 class Things:
@@ -87,6 +91,9 @@ class Things:
             assert (await stage.register(task_id, PERSON, **changes)).status == 201
         await stage.platform("POST", "/v1/tasks/T-void/void", {"reason": "x"})
         self.check_in_id = (await stage.check_in(PERSON, "T-far")).body["check_in_id"]
+        await stage.register("T-doubt", PERSON)
+        self.review_id = await doubtful(stage, PERSON, "T-doubt")
+        self.manual_request_id = await asked(stage, PERSON, "T-doubt")
 
     def challenge(self, task_id: str) -> str:
         return self.live.do(self.live.stage.challenge(PERSON, task_id))
@@ -172,6 +179,8 @@ class StandIn:
             return {"place": _acceptable_place(body["place"]), "effective_at": effective_at}
         if self.operation in {EXTEND, RESUME}:
             return {"deadline_at": self.far_deadline} if body.get("deadline_at") else {}
+        if self.operation == ASK:
+            return {"task_id": self.new_task}
         return {"notice_version": NOTICE_VERSION} if self.operation == CONSENT else {}
 
     def _registration(self, body: Json) -> Json:
@@ -242,9 +251,26 @@ class StandIn:
     def challenge_id(self) -> str:
         return self.things.challenge(TASK)
 
+    @cached_property
+    def new_task(self) -> str:
+        task_id = f"{OWN}T-{uuid4().hex}"
+        self.live.do(self.live.stage.register(task_id, PERSON))
+        return task_id
+
     @property
     def check_in_id(self) -> str:
         return str(self.things.check_in_id)
+
+    @property
+    def manual_request_id(self) -> str:
+        return str(self.things.manual_request_id)
+
+    @cached_property
+    def review_id(self) -> str:
+        """One that nobody has decided for a decision, and one with a selfie to be looked at."""
+        if self.operation != DECIDE:
+            return str(self.things.review_id)
+        return str(self.live.do(asked(self.live.stage, PERSON, self.new_task)))
 
     @cached_property
     def cursor(self) -> str:
@@ -273,6 +299,8 @@ MEANING = {
     EXAMPLE_CHALLENGE: "challenge_id",
     EXAMPLES["FirstApplication"]["value"]["case_id"]: "case_id",
     DOCUMENT["components"]["parameters"]["CheckInId"]["example"]: "check_in_id",
+    DOCUMENT["components"]["parameters"]["ManualRequestId"]["example"]: "manual_request_id",
+    DOCUMENT["components"]["parameters"]["ReviewId"]["example"]: "review_id",
     DOCUMENT["components"]["parameters"]["After"]["example"]: "cursor",
     "2026-11-03T10:00:00+08:00": "yesterday",
     "2026-11-25T00:00:00+08:00": "tomorrow",

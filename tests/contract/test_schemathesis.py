@@ -178,7 +178,7 @@ def test_the_trial_was_whole(trial: Trial) -> None:
 # --- One call after another ---
 
 
-@pytest.mark.parametrize("tag", ["tasks", "persons", "check-in"])
+@pytest.mark.parametrize("tag", ["tasks", "persons", "check-in", "reviews"])
 def test_links_lead_on(things: Things, tag: str) -> None:
     trial = try_out(things, tried_document(), examples=EXAMPLES, checks=TRIED, phases=["stateful"], tag=tag)
     assert trial.failures == {}

@@ -251,6 +251,16 @@ CASES: dict[str, tuple[Json, Json, Judge]] = {
     ),
     "basis": (SCHEMAS["Basis"], {"kind": "separate_consent", "document": "x"}, _basis),
     "check-in": (_form_as_parsed(), CHECK_IN, _check_in),
+    "manual request": (
+        SCHEMAS["ManualRequestForm"],
+        {"task_id": "T1", "reason": "x", "fixes": [FIX], "frame": "gcj02"},
+        _refused_by(schema.parse_manual_request),
+    ),
+    "decision": (
+        SCHEMAS["ReviewDecision"],
+        {"decision": "accept", "note": "x"},
+        _refused_by(schema.parse_decision),
+    ),
 }
 
 # Beside these come the numbers and lengths next to each limit that the document names.
