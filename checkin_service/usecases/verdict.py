@@ -14,10 +14,11 @@ from checkin_service.adapters.postgres.check_ins import (
     Receipt,
     Submission,
 )
-from checkin_service.adapters.receipt_keys import ReceiptKeys, sign_receipt
-from checkin_service.domain.calendar import SHANGHAI, day_of, end_of
+from checkin_service.adapters.receipt_keys import ReceiptKeys
+from checkin_service.domain.calendar import day_of, end_of
 from checkin_service.domain.decision import Decision, FaceEvidence, Outcome, Policy
 from checkin_service.domain.reasons import Reason
+from checkin_service.usecases.receipts import signed_receipt
 from geofence import Fix, Frame, Location, Zone
 
 
@@ -72,7 +73,7 @@ def verdict_answer(
     if Reason.TOO_MANY_ATTEMPTS in verdict.decision.reasons:
         answer["retry_at"] = _next_midnight(receipt).isoformat()
     if verdict.decision.outcome is Outcome.ACCEPTED:
-        accepted = Accepted(receipt.check_in_id, receipt.received_at, "face")
+        accepted = Accepted(receipt.check_in_id, receipt.received_at, "face", None)
         answer["receipt"] = signed_receipt(keys, loaded.person_id, receipt.task_id, accepted)
     return answer
 
@@ -92,19 +93,6 @@ def repeat_answer(
         "attempts_left": _attempts_left(policy, loaded, counted=False),
         "receipt": signed_receipt(keys, loaded.person_id, receipt.task_id, accepted),
     }
-
-
-def signed_receipt(keys: ReceiptKeys, person_id: str, task_id: str, accepted: Accepted) -> str:
-    """What the person or the firm can show; the same for the same acceptance under the same key."""
-    claims = {
-        "sub": person_id,
-        "task_id": task_id,
-        "check_in_id": str(accepted.check_in_id),
-        "accepted_at": accepted.accepted_at.astimezone(SHANGHAI).isoformat(timespec="milliseconds"),
-        "method": accepted.method,
-        "iat": int(accepted.accepted_at.timestamp()),
-    }
-    return sign_receipt(keys, claims)
 
 
 def _attempts_left(policy: Policy, loaded: LoadedCase, counted: bool) -> int:

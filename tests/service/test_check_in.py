@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from checkin_service.adapters.receipt_keys import receipt_key_id
 from face import compare, operating_points
 from tests.service.fixed_engine import MODEL, vectors_of
 from tests.service.stage import FAR, INSIDE, Json, Reply, Stage, photo_of
@@ -144,6 +145,7 @@ async def test_the_answer_to_an_accepted_check_in(stage: Stage) -> None:
     accepted = await judged(stage)
     answer = dict(accepted.body)
     assert answer.pop("check_in_id")
+    assert receipt_key_id(answer.pop("receipt"))
     assert answer == {
         "task_id": "T1",
         "outcome": "accepted",

@@ -94,11 +94,11 @@ async def test_a_reference_that_comes_meanwhile_is_compared_with(
     """At the first look there is nothing to compare with; the verdict sees the reference and asks for the face."""
     settle, enrolled = check_ins.settle, asyncio.Event()
 
-    async def enrol_first(*verdict: Any) -> Any:
+    async def enrol_first(*where: Any, **verdict: Any) -> Any:
         if not enrolled.is_set():
             enrolled.set()
             await stage.enrol("p-1")
-        return await settle(*verdict)
+        return await settle(*where, **verdict)
 
     await stage.set_clock(NOON)
     await stage.register("T1", approved_at=OPENS_AT.isoformat())

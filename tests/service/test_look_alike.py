@@ -31,10 +31,10 @@ async def left_out(stage: Stage) -> Counter[str]:
     return Counter({why: int(float(number)) for why, number in found if float(number)})
 
 
-async def test_who_resembles_another_member_as_much_is_not_accepted(stage: Stage) -> None:
+async def test_who_resembles_another_member_as_much_goes_to_review(stage: Stage) -> None:
     await task_at_noon(stage, "T1", "p-1", "p-2", "p-3")
     refused = await look_alike(stage)
-    assert (refused.body["outcome"], refused.reasons) == ("rejected", ["look_alike"])
+    assert (refused.body["outcome"], refused.reasons) == ("review", ["look_alike"])
     assert refused.body["attempts_left"] == 10
     [attempt] = await stage.sql("SELECT score, rival_score FROM attempt")
     own, other = (compare(vectors_of(p), vectors_of(BOTH, 1), SFACE_MODEL).value for p in ("p-1", "p-2"))

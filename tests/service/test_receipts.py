@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jwt
 import pytest
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from checkin_service.adapters import receipt_keys
 from checkin_service.adapters.key_file import KeyFileError
+from checkin_service.adapters.postgres.check_ins import Accepted
 from checkin_service.adapters.receipt_keys import (
     ReceiptInvalid,
     ReceiptKeys,
@@ -30,7 +32,7 @@ from checkin_service.adapters.receipt_keys import (
     receipt_key_id,
     verify_receipt,
 )
-from checkin_service.web.receipts import receipt_of
+from checkin_service.usecases.receipts import signed_receipt
 from tests.service.stage import Stage
 
 Json = dict[str, Any]
@@ -46,15 +48,7 @@ ACCEPTANCE = {
 
 
 def receipt(keys: ReceiptKeys, method: str = "face", issued_at: datetime = ACCEPTED_AT) -> str:
-    return receipt_of(
-        keys,
-        person_id="p-1",
-        task_id="T1",
-        check_in_id=CHECK_IN,
-        accepted_at=ACCEPTED_AT,
-        method=method,
-        issued_at=issued_at,
-    )
+    return signed_receipt(keys, "p-1", "T1", Accepted(UUID(CHECK_IN), ACCEPTED_AT, method, issued_at))
 
 
 @pytest.fixture

@@ -53,11 +53,12 @@ class KeptPhotograph:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The completion of a member that is in force; `method` is face or manual."""
+    """The completion of a member that is in force; `method` is face or manual. `decided_at`: by people, else None."""
 
     check_in_id: UUID
     accepted_at: datetime
     method: str
+    decided_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,20 +381,6 @@ def _text(value: object) -> str:
     return "\\x" + value.hex() if isinstance(value, bytes) else str(value)
 
 
-async def delete_expired(connection: Connection) -> None:
-    """Challenges a day past their expiry, and idempotency keys older than a day: nothing can use them any more."""
-    await connection.execute("DELETE FROM challenge WHERE expires_at < checkin_now() - interval '1 day'")
-    await connection.execute(
-        """
-        DELETE FROM burst_frame WHERE challenge_id IN (
-            SELECT challenge_id FROM challenge WHERE expires_at < checkin_now() - interval '10 minutes')
-        """
-    )
-    await connection.execute(
-        "DELETE FROM idempotency_key WHERE claimed_at < checkin_now() - interval '1 day'"
-    )
-
-
 def _receipt(row: Any) -> Receipt:
     static = {field.name: row[field.name] for field in fields(Receipt) if field.name != "answer"}
     return Receipt(answer=_answer(row), **static)
@@ -424,7 +411,9 @@ def _loaded_case(row: Any) -> LoadedCase:
         uncertain_before=row["uncertain_before"],
         models=frozenset(row["model_ids"] or ()),
     )
-    accepted = Accepted(row["accepted_id"], row["accepted_at"], row["method"]) if row["accepted_id"] else None
+    accepted = row["accepted_id"] and Accepted(
+        row["accepted_id"], row["accepted_at"], row["method"], row["decided_at"]
+    )
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
     key = _wrapped_key(row)
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
