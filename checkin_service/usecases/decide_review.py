@@ -38,7 +38,7 @@ async def decide_review(database: Database, caller: Caller, decide: DecideReview
         if await reviews.is_on_roster(connection, review.task_id, caller.sub):
             raise Refusal("scope_missing")
         if facts.own is not decide.decision:
-            await _carry_out(connection, caller, decide, review, facts)
+            await carry_out_decision(connection, caller, decide, review, facts)
         return await _read(connection, decide.review_id)
 
 
@@ -61,9 +61,10 @@ async def _read(connection: Connection, review_id: UUID) -> Review:
     return review
 
 
-async def _carry_out(
+async def carry_out_decision(
     connection: Connection, caller: Caller, decide: DecideReview, review: Review, facts: ReviewFacts
 ) -> None:
+    """The decision with all that follows from it. Raises `Refusal` state_conflict. The task is locked."""
     if state := what_forbids(facts, decide.decision):
         raise Refusal("state_conflict", state=state)
     at, after = await tasks.read_now(connection), state_after(facts, decide.decision)
