@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from checkin_service.domain.calendar import shanghai_time
-from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
+from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.signals import Signal
 from checkin_service.web.error_codes import ErrorCode, FaultCode
@@ -61,6 +61,22 @@ def reason_text(reason: Reason, language: Language, **params: Parameter) -> tupl
 def next_text(step: NextStep, language: Language, **params: Parameter) -> str:
     """What to do next about a task. Parameters, all optional: `opens_at`, `closes_at` (aware datetimes)."""
     return _filled(CATALOGUE["next_step"][step]["text"], language, params)
+
+
+def next_advice(step: NextStep, language: Language, **params: Parameter) -> str:
+    """The same, to the firm or the platform about one of the roster. Parameters as for `next_text`."""
+    return _filled(CATALOGUE["next_step"][step]["advice"], language, params)
+
+
+def missing_text(missing: Missing, language: Language) -> str:
+    """What keeps a roster member from being accepted, to the firm or the platform."""
+    return _filled(CATALOGUE["missing"][missing]["message"], language, {})
+
+
+def doubt_text(doubt: Doubt, language: Language, **params: Parameter) -> tuple[str, str]:
+    """Message and advice on what is to be looked at before the first day. Parameter, optional: `distance_m`."""
+    entry = CATALOGUE["doubt"][doubt]
+    return _filled(entry["message"], language, params), _filled(entry["advice"], language, params)
 
 
 def warning_text(warning: PhotoWarning, language: Language) -> str:

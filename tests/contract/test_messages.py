@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import geofence
 from checkin_service.domain.enterprise import USCCFault
-from checkin_service.domain.reasons import NextStep, PhotoWarning, Reason
+from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.roster import RosterFaultCode
 from checkin_service.domain.signals import Signal
@@ -24,9 +24,12 @@ from checkin_service.web.messages import (
     NOTICE_VERSION,
     Language,
     Parameter,
+    doubt_text,
     fault_text,
     likeness_text,
+    missing_text,
     negotiate,
+    next_advice,
     next_text,
     notice,
     problem_text,
@@ -37,7 +40,9 @@ from checkin_service.web.messages import (
 
 SECTIONS: dict[str, tuple[Iterable[str], set[str]]] = {
     "reason": (Reason, {"message", "advice"}),
-    "next_step": (NextStep, {"text"}),
+    "next_step": (NextStep, {"text", "advice"}),
+    "missing": (Missing, {"message"}),
+    "doubt": (Doubt, {"message", "advice"}),
     "problem": (ErrorCode, {"title", "detail"}),
     "fault": (FaultCode, {"message"}),
     "warning": (PhotoWarning, {"message"}),
@@ -71,7 +76,11 @@ def spoken(language: Language, params: dict[str, Parameter]) -> list[str]:
         shown += reason_text(reason, language, **params)
     for code in ErrorCode:
         shown += problem_text(code, language, **params)
-    shown += [next_text(step, language, **params) for step in NextStep]
+    for doubt in Doubt:
+        shown += doubt_text(doubt, language, **params)
+    for step in NextStep:
+        shown += [next_text(step, language, **params), next_advice(step, language, **params)]
+    shown += [missing_text(missing, language) for missing in Missing]
     shown += [warning_text(warning, language) for warning in PhotoWarning]
     shown += [likeness_text(word, language) for word in Likeness]
     shown += [signal_text(signal, language) for signal in Signal]
