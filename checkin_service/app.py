@@ -11,6 +11,7 @@ from aiohttp import web
 
 from checkin_service.adapters.head_turns import HeadTurns
 from checkin_service.adapters.object_store import bucket_store, directory_store
+from checkin_service.adapters.postgres.calendars import Reach, read_reach
 from checkin_service.adapters.postgres.database import (
     DATABASE_FAILURES,
     Database,
@@ -19,7 +20,6 @@ from checkin_service.adapters.postgres.database import (
 )
 from checkin_service.adapters.postgres.key_ids import adopt_key
 from checkin_service.adapters.postgres.migrate import migrate
-from checkin_service.adapters.published_calendar import published_calendar
 from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
@@ -28,6 +28,7 @@ from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine, ObjectStore
 from checkin_service.settings import Settings
+from checkin_service.usecases.import_calendar import seed_calendar
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
@@ -37,6 +38,8 @@ from face import DLIB_RESNET_MODEL, SFACE_MODEL, WorkerPool, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
+# so long before the published days end, a warning a day: windows are provisional from a month before on
+LEAST_CALENDAR_DAYS = 60
 DRAIN_S = 30
 
 OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
@@ -92,7 +95,7 @@ def _wire(
     async def wired(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[SERVICES] = await _open_services(stack, settings, stores, open_faces)
-            sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES].database))
+            sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES].database, app[SERVICES].metrics))
             yield
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
@@ -106,7 +109,7 @@ async def _open_services(
 ) -> Services:
     keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
     receipt_keys = load_receipt_keys(settings.receipt_key_path, may_create=settings.receipt_key_file is None)
-    evidence = _evidence_store(settings)
+    evidence = evidence_store(settings)
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
@@ -121,7 +124,6 @@ async def _open_services(
     return Services(
         settings=settings,
         database=database,
-        calendar=published_calendar(),
         keys=keys,
         token_keys=token_keys,
         receipt_keys=receipt_keys,
@@ -135,7 +137,8 @@ async def _open_services(
     )
 
 
-def _evidence_store(settings: Settings) -> ObjectStore:
+def evidence_store(settings: Settings) -> ObjectStore:
+    """Where encrypted selfies lie: the configured bucket, or a directory beside the embedded stores."""
     if settings.evidence_url:
         return bucket_store(settings.evidence_url)
     return directory_store(settings.data_dir / "evidence")
@@ -163,6 +166,7 @@ async def _prepared_database(
                     f"{settings.receipt_key_path}: "
                     "point CHECKIN_RECEIPT_KEY_FILE at the file that all replicas share"
                 )
+        await seed_calendar(database)
         yield database
 
 
@@ -184,13 +188,25 @@ async def _settle_references(database: Database, models: Sequence[str]) -> None:
         log.warning("references_settled", persons=changed, models=models)
 
 
-async def _sweep_for_ever(database: Database) -> None:
+async def _sweep_for_ever(database: Database, metrics: Metrics) -> None:
+    warned_on = None
     while True:
         try:
             await sweep(database)
+            reach = await _observe_calendar(database, metrics)
+            if reach.days_ahead < LEAST_CALENDAR_DAYS and reach.today != warned_on:
+                warned_on = reach.today
+                log.warning("calendar_ends", last_day=str(reach.last_day), days_ahead=reach.days_ahead)
         except DATABASE_FAILURES as error:
             # the next round finds the same work; the status never waited for it
             log.warning("sweep_failed", error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  a defect of ours must not end the sweeping
             log.critical("defect", error=type(error).__name__, at=place_of(error))
         await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+async def _observe_calendar(database: Database, metrics: Metrics) -> Reach:
+    async with database.connection() as connection:
+        reach = await read_reach(connection)
+    metrics.observe_calendar(reach)
+    return reach

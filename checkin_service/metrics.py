@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from checkin_service.adapters.postgres.calendars import Reach
+from checkin_service.domain.calendar import end_of
 from face import PoolStats
 
 
@@ -39,6 +41,16 @@ class Metrics:
         self.redis_failures = Counter(
             "checkin_redis_failures", "Rate limits left open because Redis failed", registry=self.registry
         )
+        self.calendar_end = Gauge(
+            "checkin_calendar_end_timestamp_seconds",
+            "When the last published day ends, in seconds since 1970",
+            registry=self.registry,
+        )
+        self.provisional_tasks = Gauge(
+            "checkin_provisional_tasks",
+            "Tasks whose window waits for the next calendar",
+            registry=self.registry,
+        )
         self.face_jobs = Gauge("checkin_face_queue_length", "Photographs waiting", registry=self.registry)
         self.face_workers = Gauge("checkin_face_workers_ready", "Face workers ready", registry=self.registry)
         self.face_failures = Gauge(
@@ -49,6 +61,10 @@ class Metrics:
 
     def count_left_out(self, why: str, members: int) -> None:
         self.left_out.labels(why).inc(members)
+
+    def observe_calendar(self, reach: Reach) -> None:
+        self.calendar_end.set(end_of(reach.last_day).timestamp())
+        self.provisional_tasks.set(reach.provisional_tasks)
 
     def observe_faces(self, stats: PoolStats) -> None:
         """The face workers as they are now, for the scrape that is about to read them."""

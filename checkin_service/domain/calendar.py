@@ -6,6 +6,7 @@ holidays, bridging days off, and weekend days made into workdays (调休). Insid
 computed there is provisional: the coming notice moves days off by rules that no statute gives.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 
@@ -39,6 +40,15 @@ def end_of(day: date) -> datetime:
     '2026-03-01T00:00:00+08:00'
     """
     return datetime.combine(day + _ONE_DAY, time.min, SHANGHAI)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The State Council's notice for `year`: `days_off`, weekend days among them or not, and weekend days worked."""
+
+    year: int
+    days_off: frozenset[date]
+    workdays: frozenset[date]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,78 @@ class Calendar:
         """
         if self.is_published(day):
             return day in self.rest_days
-        return day.weekday() >= _SATURDAY or is_statutory_holiday(day)
+        return is_weekend(day) or is_statutory_holiday(day)
+
+
+def calendar_of(version: str, notices: Iterable[Notice]) -> Calendar:
+    """The calendar that notices make together, each year's once; ValueError when a year between them is missing.
+
+    Where two speak of the same day, the later year's holds: its New Year may move days of the December before.
+
+    >>> new_year = Notice(2027, frozenset({date(2026, 12, 31), date(2027, 1, 1)}), frozenset({date(2027, 1, 9)}))
+    >>> calendar = calendar_of("cn-2027.1", [Notice(2026, frozenset(), frozenset()), new_year])
+    >>> [calendar.is_rest_day(date(2026, 12, 30 + n)) for n in (0, 1)], calendar.is_rest_day(date(2027, 1, 9))
+    ([False, True], False)
+    """
+    ordered = sorted(notices, key=lambda notice: notice.year)
+    years = [notice.year for notice in ordered]
+    if not years or years != list(range(years[0], years[-1] + 1)):
+        raise ValueError(f"a calendar has no gaps, but these are its years: {years}")
+    first_day, last_day = date(years[0], 1, 1), date(years[-1], 12, 31)
+    rest_days = set(filter(is_weekend, days_between(first_day, last_day)))
+    for notice in ordered:
+        rest_days = rest_days - notice.workdays | notice.days_off
+    return Calendar(
+        version, first_day, last_day, frozenset(day for day in rest_days if first_day <= day <= last_day)
+    )
+
+
+def notice_faults(notice: Notice) -> list[str]:
+    """What can't be right about a notice, in sentences; none when nothing is."""
+    named = notice.days_off | notice.workdays
+    faults = {
+        f"{{}} is not of {notice.year}, nor of the December before": (
+            d for d in named if not _may_name(notice, d)
+        ),
+        "{} is both a day off and a workday": notice.days_off & notice.workdays,
+        "{} is worked anyway: a make-up workday is a Saturday or Sunday": (
+            d for d in notice.workdays if not is_weekend(d)
+        ),
+        "{} is a statutory holiday, and this would make it a workday": _lost_holidays(notice),
+    }
+    return [sentence.format(day) for sentence, days in faults.items() for day in sorted(days)]
+
+
+def changed_days(before: Calendar, after: Calendar) -> list[date]:
+    """The days of `after`, in order, of which it tells something else than `before`, or more."""
+    return [
+        day
+        for day in days_between(after.first_day, after.last_day)
+        if not before.is_published(day) or before.is_rest_day(day) != after.is_rest_day(day)
+    ]
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """Every day from `first` to `last`, both included."""
+    return (first + n * _ONE_DAY for n in range((last - first).days + 1))
+
+
+def is_weekend(day: date) -> bool:
+    return day.weekday() >= _SATURDAY
+
+
+def _may_name(notice: Notice, day: date) -> bool:
+    return day.year == notice.year or (day.year, day.month) == (notice.year - 1, 12)
+
+
+def _lost_holidays(notice: Notice) -> Iterator[date]:
+    """Those of the decree in force since 2025."""
+    if notice.year < _DECREE_YEAR:
+        return
+    for day in days_between(date(notice.year, 1, 1), date(notice.year, 12, 31)):
+        rests = day in notice.days_off or (is_weekend(day) and day not in notice.workdays)
+        if is_statutory_holiday(day) and not rests:
+            yield day
 
 
 def is_statutory_holiday(day: date) -> bool:
@@ -102,6 +183,9 @@ def is_statutory_holiday(day: date) -> bool:
 def _days(listed: str) -> list[date]:
     return [date.fromisoformat(day) for day in listed.split()]
 
+
+# the first year of the decree as it is now
+_DECREE_YEAR = 2025
 
 # month, day
 _FIXED_HOLIDAYS = frozenset({(1, 1), (5, 1), (5, 2), (10, 1), (10, 2), (10, 3)})

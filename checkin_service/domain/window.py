@@ -8,7 +8,7 @@ A rectification order names its own last day, which is taken as given.
 """
 
 from calendar import monthrange
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from itertools import count, takewhile
 from typing import Literal
@@ -97,6 +97,23 @@ def order_window(opens_at: datetime, deadline_at: datetime, calendar: Calendar) 
         opens_at=shanghai_time(opens_at),
         closes_at=end_of(last_day),
     )
+
+
+def recomputed_window(window: Window, calendar: Calendar) -> Window:
+    """The window by a calendar that has changed under it: the later of its end and the official one, never earlier.
+
+    Also for a provisional window whose end an order has moved: the order takes nothing that the law gives.
+
+    >>> year = Calendar("cn-2026.1", date(2026, 1, 1), date(2026, 12, 31), frozenset())
+    >>> guessed = one_month_window(datetime.fromisoformat("2026-12-01T10:00+08:00"), year)
+    >>> next_year = Calendar("cn-2027.1", date(2026, 1, 1), date(2027, 12, 31), frozenset({date(2027, 1, 1)}))
+    >>> window = recomputed_window(guessed, next_year)
+    >>> (guessed.last_day, window.last_day, window.provisional)
+    (datetime.date(2027, 1, 4), datetime.date(2027, 1, 4), False)
+    """
+    official = one_month_window(window.opens_at, calendar)
+    later = max(official, window, key=lambda w: w.closes_at)
+    return replace(later, provisional=official.provisional, calendar_version=calendar.version)
 
 
 def deadline_fault(approved_at: datetime, deadline_at: datetime) -> DeadlineFault | None:

@@ -65,7 +65,7 @@ CREATE TABLE task (
     last_day            date NOT NULL,
     rolled_over         date[] NOT NULL,
     provisional         boolean NOT NULL,
-    calendar_version    text NOT NULL,
+    calendar_version    text NOT NULL REFERENCES calendar_version (calendar_version),
     voided_at           timestamptz,
     superseded_by       text,
     -- from then on no command changes the task any more

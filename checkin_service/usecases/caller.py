@@ -10,3 +10,7 @@ class Caller:
     iss: str
     sub: str
     scopes: frozenset[str]
+
+
+SYSTEM = Caller("checkin_service", "system", frozenset())
+"""Who answers for what no caller asked for. Tokens never name this issuer, see `adapters/token_keys.py`."""

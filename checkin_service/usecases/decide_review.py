@@ -73,14 +73,14 @@ async def carry_out_decision(
     await reviews.set_state(connection, decide.review_id, after, at)
     if after is ReviewState.ACCEPTED:
         await reviews.add_acceptance(connection, decide.review_id)
-    details = {"review_id": str(decide.review_id), "decision": decide.decision, "note": decide.note}
+    # without the note, which an erasure has to reach
+    details = {"review_id": str(decide.review_id), "decision": decide.decision}
     await tasks.write_audit(connection, *reviewer, "decide_review", review.task_id, details)
     if after not in OPEN:
-        await tell_decided(connection, review.task_id, at, accepted=after is ReviewState.ACCEPTED)
+        await _tell_decided(connection, review.task_id, at, accepted=after is ReviewState.ACCEPTED)
 
 
-async def tell_decided(connection: Connection, task_id: str, at: datetime, *, accepted: bool) -> None:
-    """What the feed is told of a review that has ended; the last of a transaction."""
+async def _tell_decided(connection: Connection, task_id: str, at: datetime, *, accepted: bool) -> None:
     changes = ["review_decided"]
     if accepted:
         head = await tasks.read_head(connection, task_id)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from checkin_service.adapters.postgres import tasks
+from checkin_service.adapters.postgres import calendars, tasks
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskStatus
-from checkin_service.domain.calendar import Calendar
+from checkin_service.domain.calendar import Calendar, day_of
 from checkin_service.domain.task import Flow, TaskState
 from checkin_service.domain.window import Window, one_month_window, order_window
 from checkin_service.usecases.caller import Caller
@@ -58,14 +58,14 @@ async def every_fault(database: Database, refused: RefusedRegistration) -> list[
 
 
 async def register_task(
-    database: Database, calendar: Calendar, caller: Caller, registration: TaskRegistration
+    database: Database, caller: Caller, registration: TaskRegistration
 ) -> tuple[bool, TaskStatus]:
     """Whether the task is new, and its status. The same registration again changes nothing.
 
     Raises `Refusal`: task_conflict, round_exists, invalid (approved_at, rectifies).
     """
     async with database.transaction() as connection:
-        new = await _register(connection, calendar, caller, registration)
+        new = await _register(connection, caller, registration)
     async with database.connection() as connection:
         status = await tasks.read_status(connection, registration.task_id)
     if status is None:
@@ -73,15 +73,15 @@ async def register_task(
     return new, status
 
 
-async def _register(
-    connection: Connection, calendar: Calendar, caller: Caller, registration: TaskRegistration
-) -> bool:
+async def _register(connection: Connection, caller: Caller, registration: TaskRegistration) -> bool:
     if await _is_known(connection, registration):
         return False
     now = await tasks.read_now(connection)
     if faults := await _circumstantial_faults(connection, registration, now):
         raise Refusal("invalid", faults)
     await tasks.hold_persons(connection, [member["person_id"] for member in registration.roster])
+    # read here and not kept: another process may have imported another one
+    calendar = await calendars.read_calendar(connection, day_of(registration.approved_at).year)
     if not await tasks.insert_row(connection, "task", _task_row(registration, calendar, now)):
         # somebody else was quicker with this task_id, or with this round of the case
         if await _is_known(connection, registration):

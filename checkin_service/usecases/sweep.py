@@ -1,4 +1,6 @@
-"""Writes down what time alone has changed: windows that ended, receipts that nobody judged, keys that ran out."""
+"""Writes down what time alone has changed: windows that ended, receipts that nobody judged, keys that ran out.
+
+Also what a newer calendar changes of windows, should whoever imported it have been interrupted."""
 
 from datetime import datetime
 
@@ -7,6 +9,8 @@ from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead
 from checkin_service.domain.task import TaskState
+from checkin_service.usecases.purge import clear_in_passing
+from checkin_service.usecases.recompute_windows import recompute_windows
 
 BATCH = 50
 
@@ -22,6 +26,8 @@ _ANNOUNCED = {
 
 async def sweep(database: Database) -> int:
     """Number of windows whose end was announced. Safe in several processes at once and at any time."""
+    # first, lest a window be announced as over that the calendar has moved
+    await recompute_windows(database)
     announced = 0
     after: tuple[datetime, str] | None = None
     while True:
@@ -31,8 +37,7 @@ async def sweep(database: Database) -> int:
         if len(due) < BATCH:
             break
         after = due[-1].facts.closes_at, due[-1].task_id
-    async with database.connection() as connection:
-        await check_ins.delete_expired(connection)
+    await clear_in_passing(database)
     return announced
 
 

@@ -9,7 +9,6 @@ from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import TokenKeys
-from checkin_service.domain.calendar import Calendar
 from checkin_service.domain.decision import Policy
 from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine, Liveness, ObjectStore
@@ -23,7 +22,6 @@ from geofence import Box
 class Services:
     settings: Settings
     database: Database
-    calendar: Calendar
     keys: TemplateKeys
     token_keys: TokenKeys
     receipt_keys: ReceiptKeys

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres import reviews as review_rows
 from checkin_service.adapters.postgres import tasks as task_rows
+from checkin_service.adapters.postgres.calendars import read_calendar
 from checkin_service.adapters.postgres.reviews import Review
 from checkin_service.domain.review import ReviewState, overdue_until
 from checkin_service.usecases.decide_review import DecideReview, decide_review
@@ -32,7 +33,8 @@ async def queue(request: web.Request) -> web.Response:
     wired = services(request)
     async with wired.database.connection() as connection:
         found = await review_rows.read_queue(connection, state, after, limit + 1)
-        overdue = overdue_until(await task_rows.read_now(connection), wired.calendar)
+        now = await task_rows.read_now(connection)
+        overdue = overdue_until(now, await read_calendar(connection, now.year - 1))
     page = found[:limit]
     body = {
         "reviews": [review_json(review, overdue, language(request)) for review in page],

@@ -34,7 +34,7 @@ async def register(request: web.Request) -> web.Response:
         raise Refusal("invalid", await every_fault(wired.database, registration))
 
     async def work() -> Answer:
-        new, status = await register_task(wired.database, wired.calendar, caller(request), registration)
+        new, status = await register_task(wired.database, caller(request), registration)
         return status_answer(status, 201 if new else 200)
 
     return await once(request, registration.digest, work)

@@ -12,8 +12,8 @@ from dateutil.relativedelta import relativedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from checkin_service.adapters.published_calendar import published_calendar
-from checkin_service.domain.calendar import SHANGHAI, Calendar
+from checkin_service.adapters.published_calendar import published_notices
+from checkin_service.domain.calendar import SHANGHAI, Calendar, calendar_of
 from checkin_service.domain.window import (
     Window,
     deadline_fault,
@@ -22,7 +22,7 @@ from checkin_service.domain.window import (
     order_window,
 )
 
-PUBLISHED = published_calendar()
+PUBLISHED = calendar_of("cn-2026.1", published_notices())
 EARLIEST = datetime(2004, 1, 1)  # noqa: DTZ001 - hypothesis adds the offset itself
 # The last approval whose window ends in a year that every version of the package from 1.11 on knows.
 LATEST = datetime(2026, 11, 30)  # noqa: DTZ001
