@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,12 @@ from checkin_service.adapters.token_keys import (
     development_key_set,
     development_token,
 )
-from checkin_service.app import DRAIN_S, Stores, make_app, models_of
+from checkin_service.app import DRAIN_S, Stores, evidence_store, make_app, models_of
+from checkin_service.domain.retention import POLICY_VERSION
+from checkin_service.ports import ObjectStore, StoreUnavailable
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.simulator import SimulationError, add_options, read_options, simulate
+from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
 from face import FINGERPRINT, WorkerFailed
 
@@ -49,6 +52,7 @@ START_FAILURES = (
     KeySetError,
     WorkerFailed,
     SimulationError,
+    StoreUnavailable,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     OSError,
@@ -83,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
         ),
     ):
         commands.add_parser(name, help=summary).set_defaults(run=run)
+    removed = commands.add_parser(
+        "purge", help="remove what is older than docs/retention.md allows, and print the receipt"
+    )
+    removed.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing: list what is older, and end with 1 if anything is",
+    )
+    removed.set_defaults(run=_purge)
     token = commands.add_parser("token", help="print a token signed by the development key")
     token.add_argument("--sub", required=True, help="who: a person_id, or the platform's name")
     token.add_argument(
@@ -143,6 +156,28 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
 
     with _database(settings) as url:
         _run(work(url))
+
+
+def _purge(settings: Settings, options: argparse.Namespace) -> None:
+    """Ends with 1 when anything that should go is there, or had to stay because the object store is away."""
+
+    async def work(url: str, store: ObjectStore) -> None:
+        async with open_database(url, max_connections=2) as database:
+            if options.check:
+                overdue = await find_overdue(database, store)
+                told: dict[str, Any] = {"policy_version": POLICY_VERSION, "overdue": overdue}
+                clean = not overdue
+            else:
+                receipt = await purge(database, store)
+                told, clean = asdict(receipt), not receipt.unfinished
+        print(json.dumps(told, default=str))
+        if not clean:
+            sys.exit(1)
+
+    if not settings.database_url:
+        settings = _with_reachable_data(settings)
+    with _database(settings) as url:
+        _run(work(url, evidence_store(settings)))
 
 
 def _coverage(settings: Settings, _: argparse.Namespace) -> None:

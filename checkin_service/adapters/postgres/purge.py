@@ -1,0 +1,169 @@
+"""What is older than domain/retention.py allows: counted, or removed a batch at a time; receipts of purges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from checkin_service.adapters.postgres.database import Connection
+from checkin_service.adapters.postgres.persons import FORGET_FIGURES
+from checkin_service.domain.retention import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReceipt:
+    """`counts`: rows or objects removed, by kind. `unfinished`: kinds of which something had to stay."""
+
+    purge_id: int
+    policy_version: str
+    started_at: datetime
+    finished_at: datetime | None
+    counts: Mapping[str, int]
+    unfinished: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """Which rows x of a table are `due` when the kind's period began at $1 or earlier, and what becomes of them."""
+
+    table: str
+    due: str
+    effect: str
+
+
+def _deletion(table: str, due: str) -> _Removal:
+    return _Removal(table, due, f"DELETE FROM {table}")  # noqa: S608  names of ours
+
+
+def _update(table: str, due: str, changes: str) -> _Removal:
+    return _Removal(table, due, f"UPDATE {table} SET {changes}")  # noqa: S608  names of ours
+
+
+_TASK_OVER = "x.task_id IN (SELECT task_id FROM task_end WHERE over_at <= $1)"
+_REVIEWED_TASK_OVER = (
+    "(SELECT v.review_id FROM review v JOIN task_end e USING (task_id) WHERE e.over_at <= $1)"
+)
+
+_REMOVALS: Mapping[Kind, _Removal] = {
+    Kind.BURST_FRAME: _deletion(
+        "burst_frame", "x.challenge_id IN (SELECT challenge_id FROM challenge WHERE expires_at <= $1)"
+    ),
+    Kind.CHALLENGE: _deletion("challenge", "x.expires_at <= $1"),
+    Kind.IDEMPOTENCY_KEY: _deletion("idempotency_key", "x.claimed_at <= $1"),
+    Kind.LAST_POSITION: _deletion("last_position", "x.received_at <= $1"),
+    Kind.SENT_FIX: _deletion("sent_fix", "x.last_sent_at <= $1"),
+    Kind.EVIDENCE: _deletion(
+        "evidence",
+        "x.check_in_id IN (SELECT check_in_id FROM attempt JOIN task_end USING (task_id) WHERE over_at <= $1)",
+    ),
+    Kind.KEPT_PHOTOGRAPH: _deletion("kept_photograph", _TASK_OVER),
+    Kind.MANUAL_REQUEST: _update(
+        "manual_request",
+        f"(x.reason <> '' OR x.position IS NOT NULL) AND x.manual_request_id IN {_REVIEWED_TASK_OVER}",
+        "reason = '', position = NULL",
+    ),
+    Kind.REVIEW_NOTE: _update(
+        "review_decision", f"x.note <> '' AND x.review_id IN {_REVIEWED_TASK_OVER}", "note = ''"
+    ),
+    Kind.REFUSED_ATTEMPT: _deletion("attempt", f"x.outcome = 'rejected' AND {_TASK_OVER}"),
+    Kind.ATTEMPT_FIGURES: _update(
+        "attempt", f"x.outcome <> 'rejected' AND x.erased_at IS NULL AND {_TASK_OVER}", FORGET_FIGURES
+    ),
+    Kind.ANSWER: _update(
+        "receipt",
+        f"x.answer->>'location' IS NOT NULL AND {_TASK_OVER}",
+        """answer = (answer::jsonb || '{"location": null}')::json""",
+    ),
+    Kind.RECEIPT: _deletion(
+        "receipt",
+        f"NOT EXISTS (SELECT FROM attempt a WHERE a.check_in_id = x.check_in_id) AND {_TASK_OVER}",
+    ),
+    Kind.MEMBER_NAME: _update("member", f"x.name <> '' AND {_TASK_OVER}", "name = ''"),
+    Kind.CONSENT: _deletion("consent", "x.withdrawn_at <= $1"),
+    Kind.PROCESSING_RECORD: _deletion("processing_record", "x.at <= $1"),
+    Kind.AUDIT: _deletion("audit", "x.at <= $1"),
+}
+
+# Who has a reference, enrolled before $1, and is named by no task but such as were over by then.
+_PERSONS = """
+    FROM person p
+    WHERE EXISTS (SELECT FROM reference r WHERE r.person_id = p.person_id)
+      AND NOT EXISTS (SELECT FROM reference r WHERE r.person_id = p.person_id AND r.created_at > $1)
+      AND NOT EXISTS (SELECT FROM member m JOIN task_end e USING (task_id)
+                      WHERE m.person_id = p.person_id AND (e.over_at <= $1) IS NOT TRUE)
+"""
+
+
+async def remove(connection: Connection, kind: Kind, before: datetime, limit: int) -> int:
+    """Removes at most so many rows of the kind whose period began at `before` or earlier; how many. Rows that another
+    purge holds are left to it."""
+    removal = _REMOVALS[kind]
+    due = f"SELECT x.ctid FROM {removal.table} x WHERE {removal.due} LIMIT $2 FOR UPDATE SKIP LOCKED"  # noqa: S608
+    tag: str = await connection.execute(f"{removal.effect} WHERE ctid = ANY(ARRAY({due}))", before, limit)
+    return int(tag.rpartition(" ")[2])
+
+
+async def count_due(connection: Connection, kind: Kind, before: datetime) -> int:
+    """How many rows of the kind are there though their period began at `before` or earlier."""
+    removal = _REMOVALS.get(kind)
+    source = f"FROM {removal.table} x WHERE {removal.due}" if removal else _PERSONS
+    found: int = await connection.fetchval(f"SELECT count(*) {source}", before)
+    return found
+
+
+async def persons_due(connection: Connection, before: datetime) -> list[str]:
+    """Who has a reference that is to go."""
+    rows = await connection.fetch(f"SELECT p.person_id {_PERSONS} ORDER BY p.person_id", before)
+    return [row["person_id"] for row in rows]
+
+
+async def person_is_due(connection: Connection, before: datetime, person_id: str) -> bool:
+    """Whether that still holds; for good once the person and their tasks are locked."""
+    found: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT {_PERSONS} AND p.person_id = $2)",
+        before,
+        person_id,
+    )
+    return found
+
+
+async def unnamed_objects(connection: Connection, addresses: Sequence[str]) -> list[str]:
+    """Those of the addresses that no row of evidence names."""
+    rows = await connection.fetch(
+        """
+        SELECT address FROM unnest($1::text[]) AS address
+        WHERE NOT EXISTS (SELECT FROM evidence e WHERE e.address = address.address)
+        """,
+        addresses,
+    )
+    return [row["address"] for row in rows]
+
+
+async def begin_receipt(connection: Connection, policy_version: str) -> PurgeReceipt:
+    row = await connection.fetchrow(
+        "INSERT INTO purge_receipt (policy_version, started_at) VALUES ($1, checkin_now()) RETURNING *",
+        policy_version,
+    )
+    return PurgeReceipt(**row)
+
+
+async def add_to_receipt(connection: Connection, purge_id: int, kind: Kind, number: int) -> None:
+    """In the transaction that removes them, so that the receipt is true whenever it ends."""
+    await connection.execute(
+        """
+        UPDATE purge_receipt
+        SET counts = counts || jsonb_build_object($2::text, coalesce((counts->>$2)::integer, 0) + $3::integer)
+        WHERE purge_id = $1
+        """,
+        purge_id,
+        kind,
+        number,
+    )
+
+
+async def finish_receipt(connection: Connection, purge_id: int, unfinished: Sequence[Kind]) -> PurgeReceipt:
+    row = await connection.fetchrow(
+        "UPDATE purge_receipt SET finished_at = checkin_now(), unfinished = $2 WHERE purge_id = $1 RETURNING *",
+        purge_id,
+        unfinished,
+    )
+    return PurgeReceipt(**row)

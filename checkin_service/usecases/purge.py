@@ -1,0 +1,137 @@
+"""Removes what is older than the policy allows, or says what is.
+
+At any time, in as many processes as there are and again after it was cut off: every batch is a transaction of its own,
+looks anew at what is due and takes down in the receipt what it has removed.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres import purge as purges
+from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.postgres.purge import PurgeReceipt
+from checkin_service.adapters.postgres.tasks import lock_tasks_of, read_now
+from checkin_service.domain.retention import POLICY, POLICY_VERSION, SWEPT, Kind
+from checkin_service.ports import ObjectStore, StoreUnavailable
+from checkin_service.usecases.consent import forget_face
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One kind's part of a purge: what began at `before` or earlier is to go."""
+
+    database: Database
+    store: ObjectStore
+    purge_id: int
+    kind: Kind
+    before: datetime
+
+    async def count(self, connection: Connection, number: int) -> None:
+        if number:
+            await purges.add_to_receipt(connection, self.purge_id, self.kind, number)
+
+
+async def purge(database: Database, store: ObjectStore) -> PurgeReceipt:
+    """The receipt. While the object store is away rows go all the same: nobody can read their objects then, and the
+    next purge removes these."""
+    async with database.connection() as connection:
+        receipt = await purges.begin_receipt(connection, POLICY_VERSION)
+    unfinished: list[Kind] = []
+    for kind, rule in POLICY.items():
+        work = _WORK.get(kind, _purge_rows)
+        try:
+            await work(_Run(database, store, receipt.purge_id, kind, receipt.started_at - rule.period))
+        except StoreUnavailable:
+            unfinished.append(kind)
+    async with database.connection() as connection:
+        return await purges.finish_receipt(connection, receipt.purge_id, unfinished)
+
+
+async def clear_in_passing(database: Database) -> None:
+    """What every sweep removes, without a receipt."""
+    async with database.connection() as connection:
+        now = await read_now(connection)
+        for kind in SWEPT:
+            while await purges.remove(connection, kind, now - POLICY[kind].period, BATCH) == BATCH:
+                pass
+
+
+async def find_overdue(database: Database, store: ObjectStore) -> Mapping[Kind, int]:
+    """How much of each kind is older than the policy allows, where anything is. Changes nothing.
+
+    Raises `StoreUnavailable`.
+    """
+    async with database.connection() as connection:
+        now = await read_now(connection)
+    found = {
+        kind: await _count_due(database, store, kind, now - rule.period) for kind, rule in POLICY.items()
+    }
+    return {kind: number for kind, number in found.items() if number}
+
+
+async def _count_due(database: Database, store: ObjectStore, kind: Kind, before: datetime) -> int:
+    if kind is Kind.EVIDENCE_OBJECT:
+        return sum([len(page) async for page in _nobodys(database, store, before)])
+    async with database.connection() as connection:
+        return await purges.count_due(connection, kind, before)
+
+
+async def _purge_rows(run: _Run) -> None:
+    removed = BATCH
+    while removed == BATCH:
+        async with run.database.transaction() as connection:
+            removed = await purges.remove(connection, run.kind, run.before, BATCH)
+            await run.count(connection, removed)
+
+
+async def _purge_references(run: _Run) -> None:
+    async with run.database.connection() as connection:
+        due = await purges.persons_due(connection, run.before)
+    for person_id in due:
+        async with run.database.transaction() as connection:
+            await run.count(connection, await _purge_reference(connection, person_id, run.before))
+
+
+async def _purge_reference(connection: Connection, person_id: str, before: datetime) -> bool:
+    """Looks again under the locks: a task that names the person may have been registered or extended meanwhile."""
+    await persons.lock_person(connection, person_id)
+    await lock_tasks_of(connection, person_id)
+    due = await purges.person_is_due(connection, before, person_id)
+    if due:
+        # its objects, if there are any left, go with those that no row names
+        await forget_face(connection, person_id)
+    return due
+
+
+async def _purge_objects(run: _Run) -> None:
+    async for page in _nobodys(run.database, run.store, run.before):
+        for address in page:
+            await run.store.delete(address)
+        async with run.database.connection() as connection:
+            await run.count(connection, len(page))
+
+
+async def _nobodys(database: Database, store: ObjectStore, before: datetime) -> AsyncIterator[list[str]]:
+    """Addresses, some at a time, of objects put before that which no row names."""
+    page: list[str] = []
+    async for address in store.list_older_than(before):
+        page.append(address)
+        if len(page) == BATCH:
+            yield await _unnamed(database, page)
+            page = []
+    yield await _unnamed(database, page)
+
+
+async def _unnamed(database: Database, addresses: list[str]) -> list[str]:
+    async with database.connection() as connection:
+        return await purges.unnamed_objects(connection, addresses)
+
+
+_WORK: Mapping[Kind, Callable[[_Run], Awaitable[None]]] = {
+    Kind.REFERENCE: _purge_references,
+    Kind.EVIDENCE_OBJECT: _purge_objects,
+}
