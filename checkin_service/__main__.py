@@ -24,6 +24,7 @@ from checkin_service.adapters.embedded import (
     reachable_data_dir,
 )
 from checkin_service.adapters.key_file import KeyFileError
+from checkin_service.adapters.notice_file import read_notice
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
 from checkin_service.adapters.postgres.migrate import migrate
@@ -40,6 +41,7 @@ from checkin_service.domain.retention import POLICY_VERSION
 from checkin_service.ports import ObjectStore, StoreUnavailable
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.simulator import SimulationError, add_options, read_options, simulate
+from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
 from face import FINGERPRINT, WorkerFailed
@@ -87,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         ),
     ):
         commands.add_parser(name, help=summary).set_defaults(run=run)
+    imported = commands.add_parser(
+        "calendar-import", help="put a year's rest days in force, as the State Council has published them"
+    )
+    imported.add_argument("file", type=Path, help="the notice as docs/calendar.md describes it")
+    imported.add_argument("--actor", default="operator", help="who answers for it, for the audit")
+    imported.set_defaults(run=_calendar_import)
     removed = commands.add_parser(
         "purge", help="remove what is older than docs/retention.md allows, and print the receipt"
     )
@@ -156,6 +164,35 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
 
     with _database(settings) as url:
         _run(work(url))
+
+
+def _calendar_import(settings: Settings, options: argparse.Namespace) -> None:
+    notice, source = read_notice(options.file)
+
+    async def work(url: str) -> None:
+        async with open_database(url, max_connections=1) as database:
+            print(_told(await import_calendar(database, notice, source, options.actor)))
+
+    with _database(settings) as url:
+        _run(work(url))
+
+
+def _told(imported: Imported) -> str:
+    """What an import has done, in lines."""
+    done = imported.recomputed
+    lines = [
+        f"{imported.version} is in force"
+        if imported.version
+        else "nothing to do: the calendar says so already"
+    ]
+    if done.windows:
+        lines.append(f"windows computed again: {done.windows}, of which {done.moved} end later now")
+    lines += [f"held submissions {state}: {number}" for state, number in sorted(done.decided.items())]
+    if done.missed:
+        lines.append(
+            f"over before, and left so; by this calendar they would end later: {', '.join(done.missed)}"
+        )
+    return "\n".join(lines)
 
 
 def _purge(settings: Settings, options: argparse.Namespace) -> None:
