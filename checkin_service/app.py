@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 
 import redis.asyncio as redis
 import structlog
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from checkin_service.adapters.head_turns import HeadTurns
 from checkin_service.adapters.object_store import bucket_store, directory_store
-from checkin_service.adapters.postgres.calendars import Reach, read_reach
+from checkin_service.adapters.postgres.calendars import read_reach
 from checkin_service.adapters.postgres.database import (
     DATABASE_FAILURES,
     Database,
@@ -29,6 +30,7 @@ from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.import_calendar import seed_calendar
+from checkin_service.usecases.overdue_reviews import count_overdue
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
@@ -189,14 +191,11 @@ async def _settle_references(database: Database, models: Sequence[str]) -> None:
 
 
 async def _sweep_for_ever(database: Database, metrics: Metrics) -> None:
-    warned_on = None
+    warned_on: date | None = None
     while True:
         try:
             await sweep(database)
-            reach = await _observe_calendar(database, metrics)
-            if reach.days_ahead < LEAST_CALENDAR_DAYS and reach.today != warned_on:
-                warned_on = reach.today
-                log.warning("calendar_ends", last_day=str(reach.last_day), days_ahead=reach.days_ahead)
+            warned_on = await _observe(database, metrics, warned_on)
         except DATABASE_FAILURES as error:
             # the next round finds the same work; the status never waited for it
             log.warning("sweep_failed", error=type(error).__name__)
@@ -205,8 +204,15 @@ async def _sweep_for_ever(database: Database, metrics: Metrics) -> None:
         await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
-async def _observe_calendar(database: Database, metrics: Metrics) -> Reach:
+async def _observe(database: Database, metrics: Metrics, warned_on: date | None) -> date:
+    """Sets the metrics of what somebody has to do soon, and says it once a day: what was due then, due now."""
     async with database.connection() as connection:
-        reach = await read_reach(connection)
+        reach, overdue = await read_reach(connection), await count_overdue(connection)
     metrics.observe_calendar(reach)
-    return reach
+    metrics.overdue_reviews.set(overdue)
+    if reach.today != warned_on:
+        if reach.days_ahead < LEAST_CALENDAR_DAYS:
+            log.warning("calendar_ends", last_day=str(reach.last_day), days_ahead=reach.days_ahead)
+        if overdue:
+            log.warning("review_overdue", reviews=overdue)
+    return reach.today

@@ -51,6 +51,11 @@ class Metrics:
             "Tasks whose window waits for the next calendar",
             registry=self.registry,
         )
+        self.overdue_reviews = Gauge(
+            "checkin_overdue_reviews",
+            "Reviews undecided five working days after their window",
+            registry=self.registry,
+        )
         self.face_jobs = Gauge("checkin_face_queue_length", "Photographs waiting", registry=self.registry)
         self.face_workers = Gauge("checkin_face_workers_ready", "Face workers ready", registry=self.registry)
         self.face_failures = Gauge(

@@ -8,11 +8,10 @@ from uuid import UUID
 from aiohttp import web
 
 from checkin_service.adapters.postgres import reviews as review_rows
-from checkin_service.adapters.postgres import tasks as task_rows
-from checkin_service.adapters.postgres.calendars import read_calendar
 from checkin_service.adapters.postgres.reviews import Review
-from checkin_service.domain.review import ReviewState, overdue_until
+from checkin_service.domain.review import ReviewState
 from checkin_service.usecases.decide_review import DecideReview, decide_review
+from checkin_service.usecases.overdue_reviews import read_overdue_until
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.view_review import view_review, view_selfie
 from checkin_service.web import schema
@@ -33,8 +32,7 @@ async def queue(request: web.Request) -> web.Response:
     wired = services(request)
     async with wired.database.connection() as connection:
         found = await review_rows.read_queue(connection, state, after, limit + 1)
-        now = await task_rows.read_now(connection)
-        overdue = overdue_until(now, await read_calendar(connection, now.year - 1))
+        overdue = await read_overdue_until(connection)
     page = found[:limit]
     body = {
         "reviews": [review_json(review, overdue, language(request)) for review in page],

@@ -2,11 +2,16 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
+from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres.database import open_database
+from checkin_service.usecases.sweep import sweep
 from tests.service.reviewing import (
     REVIEWER,
     SECOND,
@@ -18,7 +23,7 @@ from tests.service.reviewing import (
     told,
 )
 from tests.service.situations import assert_conflict, ordered
-from tests.service.stage import Json, Stage
+from tests.service.stage import Json, Stage, running_service, until
 from tests.service.window import CLOSES_AT, MICROSECOND, NOON, task_at_noon
 
 LATER = NOON + timedelta(hours=1)
@@ -63,7 +68,7 @@ async def test_the_queue_in_pages(stage: Stage) -> None:
     await task_at_noon(stage, "T1", *people)
     ids = {await asked(stage, person_id, "T1") for person_id in people}
     seen: list[str] = []
-    after = ""
+    after: str | None = ""
     while after is not None:
         page = await review(stage, params={"limit": "2", "after": after})
         assert len(page.body["reviews"]) <= 2
@@ -103,6 +108,44 @@ async def test_overdue_after_five_working_days(stage: Stage) -> None:
     assert [r["overdue"] for r in await queue(stage)] == [False]
     await stage.set_clock(CLOSES_AT + timedelta(days=8))
     assert [r["overdue"] for r in await queue(stage)] == [True]
+
+
+async def test_overdue_reviews_are_counted_and_warned_of(
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    await task_at_noon(stage, "T1", "p-1", "p-2", "p-3")
+    await doubtful(stage, "p-1", "T1")
+    await asked(stage, "p-2", "T1")
+    await decide(stage, await asked(stage, "p-3", "T1"), "reject")
+    await stage.set_clock(CLOSES_AT + timedelta(days=8))
+    with capture_logs() as logs:
+        # which sweeps when it starts
+        async with running_service(stage.database_url, stores.redis_url or "", tmp_path) as other:
+            await until(lambda: any(entry["event"] == "review_overdue" for entry in logs))
+            metrics = await (await other.client.get("/metrics")).text()
+    assert [entry["reviews"] for entry in logs if entry["event"] == "review_overdue"] == [2]
+    assert "\ncheckin_overdue_reviews 2.0\n" in metrics
+
+
+async def test_the_end_is_told_anew_once_all_is_decided(stage: Stage) -> None:
+    await task_at_noon(stage, "T1", "p-1", "p-2")
+    reviews = [await doubtful(stage, "p-1", "T1"), await asked(stage, "p-2", "T1")]
+    await stage.set_clock(CLOSES_AT)
+    states = []
+    async with open_database(stage.database_url, 2) as database:
+        for review_id in [*reviews, None]:
+            await sweep(database)
+            states.append((await stage.status("T1"))["state"])
+            if review_id:
+                await decide(stage, review_id, "reject")
+        await sweep(database)
+    assert states == ["expired_pending_review", "expired_pending_review", "expired"]
+    assert (await told(stage, "T1"))[2:] == [
+        "task_expired_pending_review",
+        "review_decided",
+        "review_decided",
+        "task_expired",
+    ]
 
 
 # --- Decisions on a doubtful check-in ---
