@@ -106,6 +106,8 @@ class FaultCode(StrEnum):
     APPROVED_AT_IN_FUTURE = "approved_at_in_future"
     APPROVED_AT_TOO_EARLY = "approved_at_too_early"
     EFFECTIVE_AT_IN_PAST = "effective_at_in_past"
+    # statistics
+    BAD_PERIOD = "bad_period"
     # enterprise
     USCC_LENGTH = "uscc_length"
     USCC_CHARACTER = "uscc_character"

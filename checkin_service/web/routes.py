@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from checkin_service.web import check_ins, manual_requests, me, operations, persons, receipts, reviews, tasks
+from checkin_service.web import (
+    check_ins,
+    manual_requests,
+    me,
+    operations,
+    persons,
+    receipts,
+    reports,
+    reviews,
+    tasks,
+)
 from checkin_service.web.auth import authenticate
 from checkin_service.web.context import CALLER
 
@@ -24,6 +34,7 @@ PLATFORM = frozenset({"tasks"})
 READERS = frozenset({"tasks", "review"})
 PERSON = frozenset({"checkin"})
 REVIEWERS = frozenset({"review"})
+OVERSEERS = frozenset({"operate", "review"})
 
 ROUTES = (
     Route("PUT", "/v1/tasks/{task_id}", tasks.register, PLATFORM),
@@ -36,12 +47,17 @@ ROUTES = (
     Route("POST", "/v1/tasks/{task_id}/resume", tasks.resume, PLATFORM),
     Route("POST", "/v1/tasks/{task_id}/members/{person_id}/revoke", tasks.revoke, READERS),
     Route("POST", "/v1/tasks/{task_id}/close", tasks.close, PLATFORM),
+    Route("GET", "/v1/tasks/{task_id}/why-not", reports.why_not, READERS),
+    Route("GET", "/v1/tasks/{task_id}/readiness", reports.readiness, READERS),
+    Route("GET", "/v1/tasks/{task_id}/statistics", reports.task_statistics, READERS),
     Route("GET", "/v1/cases/{case_id}", tasks.case, READERS),
     Route("GET", "/v1/changes", tasks.changes, PLATFORM),
     Route("PUT", "/v1/persons/{person_id}/reference", persons.enrol, PLATFORM),
     Route("GET", "/v1/persons/{person_id}/reference", persons.reference, PLATFORM),
+    Route("GET", "/v1/persons/{person_id}/export", persons.export, PLATFORM),
     Route("DELETE", "/v1/persons/{person_id}", persons.erase, PLATFORM),
     Route("GET", "/v1/me", me.overview, PERSON),
+    Route("GET", "/v1/me/export", me.export, PERSON),
     Route("GET", "/v1/consent-notice", me.consent_notice, PERSON),
     Route("PUT", "/v1/me/consent", me.give_consent, PERSON),
     Route("DELETE", "/v1/me/consent", me.withdraw_consent, PERSON),
@@ -56,6 +72,7 @@ ROUTES = (
     Route("GET", "/v1/reviews/{review_id}/selfie", reviews.selfie, REVIEWERS),
     Route("POST", "/v1/reviews/{review_id}/decision", reviews.decide, REVIEWERS),
     Route("GET", "/v1/receipt-keys", receipts.key_set),
+    Route("GET", "/v1/statistics", reports.period_statistics, OVERSEERS),
     Route("GET", "/livez", operations.livez),
     Route("GET", "/readyz", operations.readyz),
     Route("GET", "/metrics", operations.metrics),

@@ -35,6 +35,12 @@ class Statistics:
 # --- Why members are missing ---
 
 
+async def read_opens_at(connection: Connection, task_id: str) -> datetime:
+    """When the window of an existing task begins."""
+    opens_at: datetime = await connection.fetchval("SELECT opens_at FROM task WHERE task_id = $1", task_id)
+    return opens_at
+
+
 async def read_open_members(connection: Connection, task_id: str) -> list[OpenMember]:
     """The members who are not accepted, in the roster's order."""
     rows = await connection.fetch(
