@@ -93,6 +93,9 @@ async def read(request: web.Request) -> web.Response:
         raise Refusal("not_found")
     if receipt.answer is not None:
         body = _answer_json(receipt.answer, language(request))
+        if review and review.too_late:
+            closed = {"code": Reason.WINDOW_CLOSED, "figures": {"closes_at": review.closes_at.isoformat()}}
+            body["reasons"].insert(0, reason_json(closed, language(request)))
         if review:
             body["review"] = {
                 "state": review.state,

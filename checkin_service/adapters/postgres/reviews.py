@@ -15,7 +15,8 @@ from checkin_service.domain.review import OPEN, ReviewDecision, ReviewFacts, Rev
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """`reasons`: what the person was told, as codes and figures; a manual request has none."""
+    """`reasons`: what the person was told, as codes and figures; a manual request has none. `too_late`: the calendar
+    has rejected it."""
 
     review_id: UUID
     kind: str
@@ -25,6 +26,7 @@ class Review:
     received_at: datetime
     decided_at: datetime | None
     closes_at: datetime
+    too_late: bool
     reasons: Sequence[dict[str, Any]]
 
 
@@ -191,7 +193,10 @@ async def read_manual_request(
 
 _REVIEW = """
     SELECT v.review_id, v.kind, v.state, v.task_id, v.person_id, v.received_at, v.decided_at, t.closes_at,
-           coalesce(r.answer->'reasons', '[]') AS reasons
+           coalesce(r.answer->'reasons', '[]') AS reasons,
+           -- nothing else is rejected in the service's own name (`SYSTEM` in usecases/caller.py)
+           EXISTS (SELECT FROM review_decision d
+                   WHERE d.review_id = v.review_id AND d.iss = 'checkin_service' AND d.decision = 'reject') AS too_late
     FROM review v JOIN task t USING (task_id) LEFT JOIN receipt r ON r.check_in_id = v.review_id
 """
 
