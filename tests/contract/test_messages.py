@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import geofence
 from checkin_service.domain.enterprise import USCCFault
-from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
+from checkin_service.domain.reasons import DOUBTFUL, REFUSING, Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.roster import RosterFaultCode
 from checkin_service.domain.signals import Signal
@@ -137,7 +137,11 @@ def test_chinese_is_written_in_its_own_script(language: Language) -> None:
         notice(language).text.encode(CHARACTER_SETS[other])
 
 
-@pytest.mark.parametrize("reason", [Reason.TOO_MANY_ATTEMPTS, Reason.NOT_ENROLLED, Reason.NON_MATCH])
+# Against these no way of judging a person helps.
+OF_THE_TASK = {Reason.TASK_NOT_OPEN, Reason.WINDOW_NOT_OPEN, Reason.WINDOW_CLOSED}
+
+
+@pytest.mark.parametrize("reason", sorted((REFUSING | DOUBTFUL) - OF_THE_TASK))
 @pytest.mark.parametrize(
     ("language", "way"), [("zh-CN", "人工核验"), ("zh-HK", "人工核實"), ("en", "manual check")]
 )
