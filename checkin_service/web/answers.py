@@ -14,6 +14,7 @@ from checkin_service.domain.calendar import shanghai_time
 from checkin_service.domain.case import what_follows
 from checkin_service.domain.reasons import Reason
 from checkin_service.domain.task import MemberStatus, members_digest
+from checkin_service.usecases.export_person import PersonExport
 from checkin_service.web.messages import Language, reason_text
 
 
@@ -135,6 +136,17 @@ def _member_json(member: MemberStatus) -> dict[str, Any]:
         **(accepted or {}),
         "reference": "ready" if member.has_reference else "missing",
     }
+
+
+def export_answer(export: PersonExport) -> Answer:
+    return Answer(
+        200,
+        {
+            "person_id": export.person_id,
+            "exported_at": instant_text(export.exported_at),
+            "stored": export.stored,
+        },
+    )
 
 
 def feed_json(epoch: str, changes: Sequence[Change], after: int, *, has_more: bool) -> dict[str, Any]:

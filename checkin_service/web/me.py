@@ -9,9 +9,10 @@ from checkin_service.adapters.postgres.persons import Consent, MyTask
 from checkin_service.adapters.postgres.tasks import FenceVersion, TaskStatus
 from checkin_service.domain.next_step import next_step
 from checkin_service.usecases import consent
+from checkin_service.usecases.export_person import export_own
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web import schema
-from checkin_service.web.answers import Answer, instant_text
+from checkin_service.web.answers import Answer, export_answer, instant_text
 from checkin_service.web.body import json_digest, read_json
 from checkin_service.web.context import caller, language, services
 from checkin_service.web.idempotency import once
@@ -92,6 +93,11 @@ async def withdraw_consent(request: web.Request) -> web.Response:
         return Answer(204)
 
     return await once(request, b"", work)
+
+
+async def export(request: web.Request) -> web.Response:
+    wired = services(request)
+    return export_answer(await export_own(wired.database, wired.keys, caller(request))).response()
 
 
 def _consent_json(given: Consent | None) -> dict[str, Any]:

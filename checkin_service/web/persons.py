@@ -7,9 +7,10 @@ from aiohttp import web
 from checkin_service.adapters.postgres import persons
 from checkin_service.usecases.enrol_person import Enrolment, enrol_person
 from checkin_service.usecases.erase_person import erase_person
+from checkin_service.usecases.export_person import export_person
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.web import schema
-from checkin_service.web.answers import Answer, instant_text
+from checkin_service.web.answers import Answer, export_answer, instant_text
 from checkin_service.web.context import caller, language, services
 from checkin_service.web.form import Form, read_form
 from checkin_service.web.idempotency import once
@@ -70,6 +71,12 @@ async def reference(request: web.Request) -> web.Response:
         "basis": {"kind": found.basis_kind, "document": found.basis_document},
     }
     return Answer(200, body).response()
+
+
+async def export(request: web.Request) -> web.Response:
+    wired, person_id = services(request), found_id(request, "person_id")
+    exported = await export_person(wired.database, wired.keys, caller(request), person_id)
+    return export_answer(exported).response()
 
 
 async def erase(request: web.Request) -> web.Response:

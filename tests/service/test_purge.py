@@ -497,8 +497,8 @@ async def test_a_purge_beside_check_ins_in_flight_takes_nothing_from_them(stage:
     await stage.check_in("p-9", "T0")
     await stage.set_clock(CLOSES_AT + DAYS_90)
     await stage.ready_task("T1", *people, approved_at=(CLOSES_AT + DAYS_90).isoformat())
-    checked_in = [stage.check_in(person_id, "T1") for person_id in people]
-    *replies, receipt = await asyncio.gather(*checked_in, purged(stage))
+    checked_in = asyncio.gather(*(stage.check_in(person_id, "T1") for person_id in people))
+    receipt, replies = await asyncio.gather(purged(stage), checked_in)
     assert [reply.body["outcome"] for reply in replies] == ["accepted"] * len(people)
     assert (receipt.counts[Kind.REFERENCE], receipt.counts[Kind.EVIDENCE]) == (1, 1)
     assert await count(stage, "evidence") == len(objects(stage)) - 1 == len(people)
