@@ -19,7 +19,7 @@ from checkin_service.domain.review import Likeness
 from checkin_service.domain.signals import Signal
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 
-NOTICE_VERSION = "2026-11"
+NOTICE_VERSION = "2026-12"
 CONSENT_SCOPES = ("face", "face_transfer", "location")
 
 # What a text may be filled with; None counts as not given. A sequence is of fault codes, shown as their
