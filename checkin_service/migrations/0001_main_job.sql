@@ -488,7 +488,8 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state = 'in_review') AS in_review,
            count(*) FILTER (WHERE state = 'revoked') AS revoked,
            count(*) FILTER (WHERE state NOT IN ('accepted', 'in_review') AND NOT has_reference) AS lacking_material
-    FROM member_status m WHERE m.task_id = t.task_id) s;
+    -- OFFSET 0: each member's state is found once, and not anew for each count
+    FROM (SELECT state, has_reference FROM member_status m WHERE m.task_id = t.task_id OFFSET 0) m) s;
 
 -- From when on nobody works on a task any more: what its content is kept for counts from then. Null while that can't be
 -- said: it is suspended, its window is provisional, or something of it is still to be judged or decided.
