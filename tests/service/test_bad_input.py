@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from checkin_service.web import body as body_module
 from checkin_service.web.error_codes import ErrorCode
 from checkin_service.web.messages import NOTICE_VERSION
+from tests.service.reviewing import ask, asked
 from tests.service.stage import (
     ALL_SCOPES,
     FENCE,
@@ -51,9 +52,8 @@ class Call:
 
     async def send(self, stage: Stage, data: Any, **headers: str) -> Reply:
         sent = io.BytesIO(data) if isinstance(data, bytes) else data
-        return await stage.call(
-            self.method, self.path, "p-1", self.scope, data=sent, headers=JSON_TYPE | headers
-        )
+        headers = JSON_TYPE | {"Idempotency-Key": uuid4().hex} | headers
+        return await stage.call(self.method, self.path, "p-1", self.scope, data=sent, headers=headers)
 
     async def send_json(self, stage: Stage, body: Any) -> Reply:
         return await self.send(stage, json.dumps(body).encode())
@@ -90,6 +90,19 @@ CALLS = {
         "PUT", "/v1/me/consent", "checkin", {"notice_version": NOTICE_VERSION, "scopes": ALL_SCOPES}
     ),
     "challenge": Call("POST", "/v1/challenges", "checkin", {"task_id": "T-open"}),
+    "manual request": Call(
+        "POST",
+        "/v1/manual-requests",
+        "checkin",
+        {
+            "task_id": "T-open",
+            "reason": "x",
+            "frame": "gcj02",
+            "fixes": [
+                {"lon": 114.06, "lat": 22.544, "accuracy_m": 15, "at": "2026-11-20T09:12:00+08:00"},
+            ],
+        },
+    ),
 }
 EVERY_CALL = pytest.mark.parametrize("name", CALLS)
 
@@ -166,6 +179,7 @@ async def test_an_empty_object_is_told_all_that_is_missing(stage: Stage, name: s
         "register": {"rectifies", "deadline_at", "requirement"},
         "void": {"superseded_by"},
         "fence": {"effective_at"},
+        "manual request": {"fixes", "frame"},
     }
     required = CALLS[name].body.keys() - optional.get(name, set())
     assert reply.faults == {(f"/{field}", "missing") for field in required}
@@ -342,8 +356,9 @@ async def test_an_expectation_that_nobody_knows_is_refused(stage: Stage) -> None
         ("GET", "/v1/tasks/T-open/", 404),
         ("GET", "/v1/tasks/T-open/suspend", 405),
         ("POST", "/v1/tasks/T-open/members/p-1", 404),
-        ("POST", "/v1/manual-requests", 404),
-        ("GET", "/v1/reviews", 404),
+        ("GET", "/v1/manual-requests", 405),
+        ("POST", "/v1/reviews", 405),
+        ("POST", "/v1/reviews/x/selfie", 405),
         ("GET", "/docs", 404),
         ("DELETE", "/v1/tasks/T-open", 405),
         ("PATCH", "/v1/tasks/T-open", 405),
@@ -1009,9 +1024,11 @@ async def test_what_belongs_to_somebody_else_looks_like_nothing(stage: Stage) ->
     await stage.ready_task("T-mine", "p-mine")
     challenge_id = await stage.challenge("p-mine", "T-mine")
     mine = await stage.check_in("p-mine", "T-mine", selfie=photo_of("p-other"))
+    asked_for = await asked(stage, "p-mine", "T-mine")
     burst = {"data": photo_of("p-1"), "headers": {"Content-Type": "image/jpeg"}}
     pairs: list[tuple[str, str, str, Json]] = [
         ("GET", f"/v1/check-ins/{mine.body['check_in_id']}", f"/v1/check-ins/{uuid4()}", {}),
+        ("GET", f"/v1/manual-requests/{asked_for}", f"/v1/manual-requests/{uuid4()}", {}),
         ("PUT", f"/v1/challenges/{challenge_id}/burst/0", f"/v1/challenges/{uuid4()}/burst/0", burst),
     ]
     for method, theirs, absent, options in pairs:
@@ -1022,6 +1039,9 @@ async def test_what_belongs_to_somebody_else_looks_like_nothing(stage: Stage) ->
     nothing = await stage.person("p-1", "POST", "/v1/challenges", {"task_id": "T-none"})
     assert _shown(roster) == _shown(nothing)
     assert_refused(roster, 404, "not_found")
+    requests = [await ask(stage, "p-1", task_id) for task_id in ("T-mine", "T-none")]
+    assert _shown(requests[0]) == _shown(requests[1])
+    assert_refused(requests[0], 404, "not_found")
 
 
 async def test_somebody_elses_challenge_serves_nobody_and_is_not_used_up(stage: Stage) -> None:
