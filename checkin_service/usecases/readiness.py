@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from checkin_service.adapters.postgres import persons, reports, tasks
-from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.persons import RosterMember, SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion, TaskHead
 from checkin_service.adapters.template_keys import SealBroken, TemplateKeys, WrappedKey
@@ -54,6 +54,7 @@ async def read_readiness(
 ) -> Readiness | None:
     """None when there is no such task."""
     point = policy.operating_points[0]
+    tells = point.margin is not None
     async with database.snapshot() as connection:
         head = await tasks.read_head(connection, task_id)
         if head is None:
@@ -61,7 +62,8 @@ async def read_readiness(
         members = await reports.read_enrolled(connection, task_id, point.model_id)
         fences = await reports.read_fences(connection, task_id, head.read_at)
         others = await reports.read_other_fences(connection, task_id)
-        look_alikes = await _find_look_alikes(connection, keys, point, task_id)
+        roster = await persons.read_roster(connection, task_id, None, point.model_id) if tells else None
+    look_alikes = await _find_look_alikes(database, keys, point, *roster) if roster else None
     return Readiness(head, members, _measure(fences, others, box), look_alikes)
 
 
@@ -95,14 +97,18 @@ def _figures(version: FenceVersion, fence: Fence, drawn: Iterable[Fence]) -> Fen
 
 
 async def _find_look_alikes(
-    connection: Connection, keys: TemplateKeys, point: OperatingPoint, task_id: str
-) -> LookAlikes | None:
-    if point.margin is None:
-        return None
-    roster, left_out = await persons.read_roster(connection, task_id, None, point.model_id)
+    database: Database,
+    keys: TemplateKeys,
+    point: OperatingPoint,
+    roster: Sequence[RosterMember],
+    left_out: Mapping[str, int],
+) -> LookAlikes:
+    """No connection is held while everybody is compared."""
     pairs, broken = await asyncio.to_thread(_pairs, keys, roster, point)
     nearest = pairs[:MOST_PAIRS]
-    sealed = await persons.read_sealed(connection, {person for pair in nearest for person in pair}, _TELLING)
+    async with database.connection() as connection:
+        named = {person_id for pair in nearest for person_id in pair}
+        sealed = await persons.read_sealed(connection, named, _TELLING)
     same = await asyncio.to_thread(_of_one_photograph, keys, nearest, sealed)
     told = [(*pair, Doubt.SAME_PHOTOGRAPH if pair in same else Doubt.ALIKE) for pair in nearest]
     return LookAlikes(told, len(pairs), len(roster) - broken, {**left_out, "seal": broken})
