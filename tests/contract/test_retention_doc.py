@@ -5,7 +5,10 @@ from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 
-from checkin_service.domain.retention import POLICY, POLICY_VERSION
+import pytest
+
+from checkin_service.domain.retention import LAWSUIT, POLICY, POLICY_VERSION, RECORD, Kind
+from checkin_service.web.messages import Language, notice
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "retention.md").read_text("utf-8")
 
@@ -39,3 +42,20 @@ def test_every_table_goes_or_stays() -> None:
     assert len(tables) > 20
     assert tables - staying - {str(kind) for kind in POLICY} - whole == set()
     assert staying <= tables
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_notice_names_the_periods(language: Language) -> None:
+    """A period that changes changes what people have agreed to: a new version of the notice has to say so."""
+    numbers = set(re.findall(r"\d+", notice(language).text))
+    days = {
+        POLICY[kind].period.days
+        for kind in (Kind.EVIDENCE, Kind.KEPT_PHOTOGRAPH, Kind.REFERENCE, Kind.SENT_FIX)
+    }
+    assert days == {90}
+    assert {"90", str(POLICY[Kind.BURST_FRAME].period // timedelta(minutes=1))} <= numbers
+    assert (POLICY[Kind.LAST_POSITION].period, LAWSUIT, RECORD) == (
+        timedelta(days=1),  # one day
+        timedelta(days=184),  # six months
+        timedelta(days=1096),  # three years
+    )
