@@ -1,7 +1,9 @@
 """Each kind of data just before its time and at it; purges beside check-ins, twice, cut off, and without the store."""
 
 import asyncio
+import json
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -523,3 +525,34 @@ async def test_a_sweep_clears_what_is_short_lived(stage: Stage) -> None:
     async with opened(stage) as database:
         await sweep(database)
     assert not set(SWEPT) & set(await overdue(stage))
+
+
+# --- The command ---
+
+
+async def command(stage: Stage, *options: str) -> tuple[int, Any]:
+    """How `purge` ends, and what it prints."""
+    environment = os.environ | {
+        "DATABASE_URL": stage.database_url,
+        "CHECKIN_DATA_DIR": str(stage.settings.data_dir),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "checkin_service", "purge", *options),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode or 0, json.loads(printed)
+
+
+async def test_the_command_prints_the_receipt_and_its_check_ends_with_one_until_then(stage: Stage) -> None:
+    await stage.set_clock(NOON)
+    await stage.enrol("p-1")
+    await stage.set_clock(NOON + DAYS_90)
+    assert await command(stage, "--check") == (
+        1,
+        {"policy_version": POLICY_VERSION, "overdue": {"reference": 1}},
+    )
+    ended, receipt = await command(stage)
+    assert (ended, receipt["counts"], receipt["unfinished"]) == (0, {"reference": 1}, [])
+    assert await command(stage, "--check") == (0, {"policy_version": POLICY_VERSION, "overdue": {}})
