@@ -389,6 +389,16 @@ async def test_a_window_whose_end_was_told_opens_again_and_ends_once_more(stage:
     assert [row["at"] for row in ends] == [OFFICIAL_CLOSES_AT]
 
 
+async def test_the_official_end_is_told_too_while_people_still_have_to_decide(stage: Stage) -> None:
+    await provisional_task(stage)
+    await doubtful(stage, "p-1", "T1")
+    await swept(stage, PROVISIONAL_CLOSES_AT)
+    await imported(stage, LONGER)
+    await swept(stage, OFFICIAL_CLOSES_AT)
+    ends = await stage.sql("SELECT at FROM change WHERE type = 'task_expired_pending_review' ORDER BY seq")
+    assert [row["at"] for row in ends] == [PROVISIONAL_CLOSES_AT, OFFICIAL_CLOSES_AT]
+
+
 # --- What was held ---
 
 
@@ -499,6 +509,17 @@ async def test_while_the_end_is_provisional_nothing_is_closed_out(stage: Stage) 
     assert (await read(stage, "p-1", check_in_id))[0] == "pending"
     await imported(stage, notice_2027())
     assert await read(stage, "p-1", check_in_id) == ("rejected", ["window_closed"])
+
+
+async def test_what_nobody_has_judged_is_given_up_after_the_official_end_only(stage: Stage) -> None:
+    await provisional_task(stage)
+    await situations.fail_to_judge(stage, "T1", "p-1")
+    ended = []
+    for closes_at in (PROVISIONAL_CLOSES_AT, OFFICIAL_CLOSES_AT):
+        await swept(stage, closes_at + timedelta(minutes=10))
+        ended += [row["ended"] for row in await stage.sql("SELECT ended FROM receipt")]
+        await imported(stage, LONGER)
+    assert ended == [None, "abandoned"]
 
 
 # --- At the same time, and interrupted ---

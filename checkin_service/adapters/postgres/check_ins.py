@@ -275,12 +275,13 @@ async def release_receipt(connection: Connection, check_in_id: UUID, ended: str 
 
 
 async def abandon_receipts(connection: Connection, task_id: str) -> None:
-    """Ends what was received in time but is still unjudged ten minutes after the window closed."""
+    """Ends what was received in time but is still unjudged ten minutes after the window closed; after a provisional
+    end nothing is given up."""
     await connection.execute(
         """
         UPDATE receipt r SET ended = 'abandoned' FROM task t
         WHERE r.task_id = $1 AND t.task_id = r.task_id AND r.answer IS NULL AND r.ended IS NULL
-          AND r.received_at < t.closes_at AND checkin_now() >= t.closes_at + interval '10 minutes'
+          AND NOT t.provisional AND r.received_at < t.closes_at AND checkin_now() >= t.closes_at + interval '10 minutes'
         """,
         task_id,
     )
