@@ -1,4 +1,4 @@
-"""What a check-in, a poll and a page of the feed cost: `make bench`, quoted in docs/performance.md.
+"""What a check-in, a poll, a page of the feed and a case of 1,000 cost: `make bench`, quoted in docs/performance.md.
 
 The service runs as it does in production, with its face workers, beside a PostgreSQL and a Valkey of its own. CPU
 times are read from /proc, so that the face workers and this generator stay out of the service's account.
@@ -24,9 +24,12 @@ import aiohttp
 import asyncpg
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.template_keys import load_template_keys
 from checkin_service.adapters.token_keys import development_key_set, development_token
+from checkin_service.settings import read_settings
 from tests import portraits
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
+from tests.large_case import fill_case
 from tests.service.stage import check_in_fields, registration
 
 # Each person has a task of their own and one selfie for it, beside colleagues on the roster who look different.
@@ -36,6 +39,7 @@ TASKS = {person_id: f"bench-task-{number}" for number, person_id in enumerate(PE
 ANY_TASK = TASKS[PERSONS[0]]
 POLLS = 5000
 PAGES = 400
+LARGE, ASKED = "bench-large", 100
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -307,6 +311,50 @@ async def grow(connection: asyncpg.Connection, tasks: int) -> None:
     await connection.execute("ANALYZE")
 
 
+# --- A case of 1,000 ---
+
+
+async def large_case(bench: Bench) -> dict[str, dict[str, float]]:
+    """What is asked about a task of 1,000 members, half of them accepted, each with two reference photographs."""
+    person_ids = [f"bench-member-{number}" for number in range(1000)]
+    approved_at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    body = registration(*person_ids, approved_at=approved_at)
+    await bench.call("PUT", f"/v1/tasks/{LARGE}", "platform", "tasks", 201, json=body)
+    settings = read_settings({"CHECKIN_DATA_DIR": str(bench.data_dir / "service")})
+    keys = load_template_keys(settings.key_path, may_create=False)
+    connection = await asyncpg.connect(bench.database_url)
+    try:
+        await fill_case(connection, keys, LARGE, person_ids, photos=2)
+    finally:
+        await connection.close()
+    return {
+        name or "status": await _asked(bench, name) for name in ("", "why-not", "readiness", "statistics")
+    }
+
+
+async def _asked(bench: Bench, name: str) -> dict[str, float]:
+    path, headers = f"/v1/tasks/{LARGE}/{name}".rstrip("/"), bench.headers("platform", "tasks")
+    times: list[float] = []
+
+    async def ask() -> None:
+        started = time.perf_counter()
+        async with bench.session.get(bench.base + path, headers=headers) as answer:
+            await answer.read()
+        times.append(time.perf_counter() - started)
+        if answer.status != 200:
+            raise SystemExit(f"{path} answered {answer.status}")
+
+    await in_parallel(1, [()] * 5, ask)
+    times.clear()
+    cost = await bench.measure(lambda: in_parallel(1, [()] * ASKED, ask))
+    return {
+        "median_ms": statistics.median(times) * 1000,
+        "fastest_ms": min(times) * 1000,
+        "service_cpu_ms": cost.service_cpu_s / ASKED * 1000,
+        "postgres_cpu_ms": cost.postgres_cpu_s / ASKED * 1000,
+    }
+
+
 async def in_parallel(
     width: int, jobs: Iterable[tuple[Any, ...]], work: Callable[..., Awaitable[None]]
 ) -> None:
@@ -325,6 +373,7 @@ async def report(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> dict[s
         return {
             "check_in": await check_ins(bench),
             "feed": [await feed(bench, tasks) for tasks in (100, 100_000)],
+            "large_case": await large_case(bench),
             "poll": await polls(bench),
             "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
         }
