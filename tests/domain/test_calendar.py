@@ -1,5 +1,6 @@
 """The calendar against the State Council's notices, an independent package and the decree on holidays."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from zoneinfo import ZoneInfo
@@ -11,10 +12,13 @@ from checkin_service.adapters.published_calendar import published_notices
 from checkin_service.domain.calendar import (
     SHANGHAI,
     Calendar,
+    Notice,
     calendar_of,
+    changed_days,
     day_of,
     end_of,
     is_statutory_holiday,
+    notice_faults,
 )
 
 PUBLISHED = calendar_of("cn-2026.1", published_notices())
@@ -119,6 +123,45 @@ def test_a_rest_day_outside_the_span_is_refused() -> None:
 def test_a_calendar_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(ValueError, match="before it begins"):
         Calendar("cn-2026.1", date(2026, 1, 2), date(2026, 1, 1), frozenset())
+
+
+@pytest.mark.parametrize("years", [[], [2024, 2026], [2026, 2024], [2024, 2025, 2025]])
+def test_a_calendar_has_no_gaps_and_each_year_once(years: list[int]) -> None:
+    with pytest.raises(ValueError, match="no gaps"):
+        calendar_of("cn", [Notice(year, frozenset(), frozenset()) for year in years])
+
+
+def test_what_the_package_knows_are_notices_without_faults() -> None:
+    assert [fault for notice in published_notices() for fault in notice_faults(notice)] == []
+
+
+def test_of_two_notices_the_later_years_tells_of_december() -> None:
+    """As when the notice for 2019 gave a Monday off and had a Saturday worked, both of 2018."""
+    known = {notice.year: notice for notice in published_notices()}
+    moved = frozenset({date(2018, 12, 31)}), frozenset({date(2018, 12, 29)})
+    earlier = replace(
+        known[2018],
+        days_off=known[2018].days_off - moved[0],
+        workdays=known[2018].workdays - moved[1],
+    )
+    later = replace(
+        known[2019], days_off=known[2019].days_off | moved[0], workdays=known[2019].workdays | moved[1]
+    )
+    assert notice_faults(later) == []
+    before, after = calendar_of("a", [earlier]), calendar_of("b", [earlier, later])
+    assert [day for day in changed_days(before, after) if day.year == 2018] == [
+        date(2018, 12, 29),
+        date(2018, 12, 31),
+    ]
+    as_published = calendar_of("c", [known[2018], known[2019]])
+    assert after.rest_days == as_published.rest_days
+
+
+def test_changed_are_days_of_another_kind_and_new_ones() -> None:
+    assert changed_days(PUBLISHED, PUBLISHED) == []
+    until_2025 = calendar_of("a", [n for n in published_notices() if n.year < 2026])
+    new = changed_days(until_2025, PUBLISHED)
+    assert new == days(date(2026, 1, 1), PUBLISHED.last_day)
 
 
 def test_an_instant_is_not_taken_for_a_day() -> None:

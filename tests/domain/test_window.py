@@ -13,13 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from checkin_service.adapters.published_calendar import published_notices
-from checkin_service.domain.calendar import SHANGHAI, Calendar, calendar_of
+from checkin_service.domain.calendar import SHANGHAI, Calendar, calendar_of, day_of
 from checkin_service.domain.window import (
     Window,
     deadline_fault,
     is_day_end,
     one_month_window,
     order_window,
+    recomputed_window,
 )
 
 PUBLISHED = calendar_of("cn-2026.1", published_notices())
@@ -164,6 +165,34 @@ def test_a_window_that_is_not_provisional_survives_every_later_notice(
 def test_a_naive_approval_is_refused() -> None:
     with pytest.raises(ValueError, match="no offset"):
         one_month_window(datetime(2026, 3, 31, 16), PUBLISHED)  # noqa: DTZ001 - the fault under test
+
+
+YEARS_BEFORE_2027 = st.integers(2004, 2026)
+SOME_DAYS = st.frozensets(st.dates(date(2004, 1, 1), date(2026, 12, 31)), max_size=60)
+
+
+@given(APPROVALS, YEARS_BEFORE_2027, SOME_DAYS, SOME_DAYS)
+def test_a_recomputed_window_ends_no_earlier_and_no_earlier_than_the_official_one(
+    approved_at: datetime, last_year: int, off: frozenset[date], worked: frozenset[date]
+) -> None:
+    """Under any calendar that follows, however wrong the one before was."""
+    earlier = one_month_window(approved_at, until(last_year))
+    follows = replace(PUBLISHED, version="next", rest_days=PUBLISHED.rest_days - worked | off)
+    official, window = one_month_window(approved_at, follows), recomputed_window(earlier, follows)
+    assert window.closes_at == max(earlier.closes_at, official.closes_at)
+    assert window.last_day == day_of(window.closes_at) - ONE_DAY
+    assert (window.provisional, window.calendar_version) == (official.provisional, "next")
+    assert (window.start_day, window.nominal_day, window.opens_at) == (
+        official.start_day,
+        official.nominal_day,
+        official.opens_at,
+    )
+    assert recomputed_window(window, follows) == window
+
+
+def test_a_recomputed_window_by_the_published_calendar_is_the_official_one() -> None:
+    guessed = one_month_window(at("2024-12-28T09:00+08:00"), until(2024))
+    assert recomputed_window(guessed, PUBLISHED) == one_month_window(at("2024-12-28T09:00+08:00"), PUBLISHED)
 
 
 def test_an_order_is_taken_as_given() -> None:

@@ -120,6 +120,12 @@ def test_a_new_year_may_reach_back_into_december() -> None:
     assert date(2026, 12, 31) in notice.days_off
 
 
+def test_the_file_of_the_page_is_one() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "calendar.md").read_text("utf-8")
+    document = page.split("```json\n")[1].split("```")[0]
+    assert parse_notice(document.encode())[0] == parse_notice(as_file(notice_2027()))[0]
+
+
 def without(name: str) -> Json:
     return {field: value for field, value in notice_2027().items() if field != name}
 
