@@ -68,5 +68,5 @@ def test_the_demonstration_ends_as_it_must(own: OwnProcess, capsys: pytest.Captu
 
 def blocks() -> list[str]:
     found = SHELL.findall(README.read_text("utf-8"))
-    assert len(found) == 7
+    assert len(found) == 8
     return found
