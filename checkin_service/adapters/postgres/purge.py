@@ -83,14 +83,14 @@ _REMOVALS: Mapping[Kind, _Removal] = {
     Kind.AUDIT: _deletion("audit", "x.at <= $1"),
 }
 
-# Who has a reference, enrolled before $1, and is named by no task but such as were over by then.
-_PERSONS = """
-    FROM person p
-    WHERE EXISTS (SELECT FROM reference r WHERE r.person_id = p.person_id)
-      AND NOT EXISTS (SELECT FROM reference r WHERE r.person_id = p.person_id AND r.created_at > $1)
-      AND NOT EXISTS (SELECT FROM member m JOIN task_end e USING (task_id)
-                      WHERE m.person_id = p.person_id AND (e.over_at <= $1) IS NOT TRUE)
+# That a person, `{0}`, has a reference, enrolled before $1, and is named by no task but such as were over by then.
+_DONE_WITH = """
+    EXISTS (SELECT FROM reference r WHERE r.person_id = {0})
+    AND NOT EXISTS (SELECT FROM reference r WHERE r.person_id = {0} AND r.created_at > $1)
+    AND NOT EXISTS (SELECT FROM member m JOIN task_end e USING (task_id)
+                    WHERE m.person_id = {0} AND (e.over_at <= $1) IS NOT TRUE)
 """
+_PERSONS = "FROM person p WHERE " + _DONE_WITH.format("p.person_id")
 
 
 async def remove(connection: Connection, kind: Kind, before: datetime, limit: int) -> int:
@@ -118,11 +118,7 @@ async def persons_due(connection: Connection, before: datetime) -> list[str]:
 
 async def person_is_due(connection: Connection, before: datetime, person_id: str) -> bool:
     """Whether that still holds; for good once the person and their tasks are locked."""
-    found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT {_PERSONS} AND p.person_id = $2)",
-        before,
-        person_id,
-    )
+    found: bool = await connection.fetchval("SELECT " + _DONE_WITH.format("$2::text"), before, person_id)
     return found
 
 
