@@ -73,7 +73,7 @@ async def test_two_accepts_of_a_manual_request_at_once(stage: Stage) -> None:
 async def test_without_the_locks_two_accepts_would_come_to_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: both see a request that nobody has decided, and one of them fails at what the other holds."""
+    """The control: both see a request that nobody has decided. One may also fail at what the other holds."""
     read_facts, meeting = reviews.read_facts, asyncio.Barrier(2)
 
     async def read_together(*wanted: Any) -> Any:
@@ -85,8 +85,7 @@ async def test_without_the_locks_two_accepts_would_come_to_nothing(
     request_id = await asked(stage, "p-1", "T1")
     without_locks(monkeypatch)
     monkeypatch.setattr(reviews, "read_facts", read_together)
-    replies = await asyncio.gather(*(decide(stage, request_id, reviewer=r) for r in (REVIEWER, SECOND)))
-    assert sorted(reply.status for reply in replies) == [200, 503]
+    await asyncio.gather(*(decide(stage, request_id, reviewer=r) for r in (REVIEWER, SECOND)))
     assert await acceptances(stage) == []
 
 
@@ -145,6 +144,20 @@ async def test_the_database_holds_one_open_request(stage: Stage) -> None:
         await stage.sql(
             "INSERT INTO review (review_id, kind, task_id, person_id, received_at)"
             " SELECT gen_random_uuid(), kind, task_id, person_id, received_at FROM review"
+        )
+
+
+@pytest.mark.parametrize("method", ["face", "manual"])
+async def test_the_database_accepts_nothing_that_people_have_not(stage: Stage, method: str) -> None:
+    await task_at_noon(stage, "T1")
+    await (doubtful if method == "face" else asked)(stage, "p-1", "T1")
+    with pytest.raises(asyncpg.ForeignKeyViolationError, match="accepted_review"):
+        await stage.sql(
+            "INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, outcome, review_state,"
+            " decided_at, opens_at, closes_at)"
+            " SELECT v.review_id, v.task_id, v.person_id, v.received_at, $1, v.outcome, 'accepted', v.received_at,"
+            " t.opens_at, t.closes_at FROM review v JOIN task t USING (task_id)",
+            method,
         )
 
 
