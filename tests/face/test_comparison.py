@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face import DLIB_RESNET_MODEL, ModelMismatch, Score, Templates, best_score, compare
+from face import (
+    DLIB_RESNET_MODEL,
+    SFACE_MODEL,
+    ModelMismatch,
+    Score,
+    Templates,
+    alike_pairs,
+    best_score,
+    compare,
+)
 
 ZERO = (0.0,) * 128
 
@@ -59,3 +68,39 @@ def test_the_score_is_one_minus_the_euclidean_distance_either_way(vectors: list[
     assert score == compare(other, one, DLIB_RESNET_MODEL)
     wanted = 1 - float(np.sqrt(sum((a - b) ** 2 for a, b in zip(*vectors, strict=True))))
     assert score.value == pytest.approx(wanted, abs=1e-5)
+
+
+# --- Everybody against everybody ---
+
+
+def crowd(seed: int, persons: int) -> list[list[Templates]]:
+    """One to three photographs each; every fifth person is much like the one before."""
+    random = np.random.default_rng(seed)
+    faces = random.normal(size=(persons, 128))
+    faces[4::5] = faces[3::5] + 0.5 * faces[4::5]
+    shots = [face + 0.8 * random.normal(size=(random.integers(1, 4), 128)) for face in faces]
+    return [[{SFACE_MODEL: tuple(shot)} for shot in of_one] for of_one in shots]
+
+
+@pytest.mark.parametrize(("seed", "persons"), [(1, 20), (2, 150), (3, 151)])
+def test_pairs_are_those_that_two_by_two_would_find_the_nearest_first(seed: int, persons: int) -> None:
+    """The larger ones have more photographs than are multiplied at a time."""
+    people, threshold = crowd(seed, persons), 0.3
+    scores = {
+        (one, other): max(best_score(people[one], photo, SFACE_MODEL).value for photo in people[other])
+        for one in range(persons)
+        for other in range(one + 1, persons)
+    }
+    expected = [pair for pair, score in scores.items() if score >= threshold]
+    assert len(expected) >= persons // 5
+    assert alike_pairs(people, SFACE_MODEL, threshold) == sorted(expected, key=lambda pair: -scores[pair])
+
+
+@pytest.mark.parametrize("people", [[], [[]], [[{SFACE_MODEL: ZERO}], [{SFACE_MODEL: ZERO}]]])
+def test_nobody_and_a_template_of_noughts_make_no_pair(people: list[list[Templates]]) -> None:
+    assert alike_pairs(people, SFACE_MODEL, 0.41) == []
+
+
+def test_no_crowd_is_compared_by_dlib() -> None:
+    with pytest.raises(ModelMismatch):
+        alike_pairs([[at(0)], [at(0)]], DLIB_RESNET_MODEL, 0.5)
