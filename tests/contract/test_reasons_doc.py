@@ -9,6 +9,8 @@ from checkin_service.domain.reasons import (
     DOUBTFUL,
     INFORMING,
     REFUSING,
+    Doubt,
+    Missing,
     PhotoWarning,
     Reason,
     in_order,
@@ -56,9 +58,21 @@ def test_warnings_of_an_enrolment() -> None:
     assert [row[0] for row in table("Warnings of an enrolment")] == [quoted(code) for code in PhotoWarning]
 
 
+def test_what_keeps_a_member_and_what_is_doubted() -> None:
+    assert [row[0] for row in table("Why a member is missing")] == [quoted(code) for code in Missing]
+    assert [row[0] for row in table("Doubts before the first day")] == [quoted(code) for code in Doubt]
+
+
 @pytest.mark.parametrize(
     "heading",
-    ["Reasons of a check-in", "Problem codes", "Codes of single fields", "Warnings of an enrolment"],
+    [
+        "Reasons of a check-in",
+        "Problem codes",
+        "Codes of single fields",
+        "Warnings of an enrolment",
+        "Why a member is missing",
+        "Doubts before the first day",
+    ],
 )
 def test_no_cell_is_empty(heading: str) -> None:
     rows = table(heading)
