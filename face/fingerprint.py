@@ -18,7 +18,7 @@ _HASH_BITS = _HASH_SIDE * _HASH_SIDE
 _TEMPLATE = 128
 _SAME_DISTANCE = 0.15
 _SAME_BITS = 4
-_LIKELY_DISTANCE = 0.2
+_LIKELY_DISTANCE = 0.19
 _LIKELY_BITS = 10
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -41,7 +41,7 @@ def is_copy(found: Resemblance, same_day: bool = False) -> bool:
 
     >>> is_copy(Resemblance(0.10, 30)), is_copy(Resemblance(0.10, 30), same_day=True)
     (True, False)
-    >>> is_copy(Resemblance(0.19, 10)), is_copy(Resemblance(0.30, 10)), is_copy(Resemblance(0.30, 4))
+    >>> is_copy(Resemblance(0.18, 10)), is_copy(Resemblance(0.30, 10)), is_copy(Resemblance(0.30, 4))
     (True, False, True)
     """
     if found.hash_bits <= _SAME_BITS:
