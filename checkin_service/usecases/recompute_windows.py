@@ -21,7 +21,6 @@ from checkin_service.domain.window import Window, recomputed_window
 from checkin_service.usecases.caller import SYSTEM
 from checkin_service.usecases.decide_review import DecideReview, carry_out_decision
 
-BATCH = 100
 # Once shown, these are undone by an order alone.
 _OVER = {TaskState.EXPIRED, TaskState.INVALIDATED}
 
@@ -41,16 +40,13 @@ class Recomputed:
 
 async def recompute_windows(database: Database, *, ended: bool = False) -> Recomputed:
     """Safe to repeat, in several processes at once and at any time. `ended`: looks for what was missed, too."""
-    done, last = Recomputed(), ""
-    while True:
-        async with database.connection() as connection:
-            task_ids = await calendars.outdated_tasks(connection, last, BATCH, ended=ended)
-        for task_id in task_ids:
-            async with database.transaction() as connection:
-                await _recompute(connection, task_id, done)
-        if len(task_ids) < BATCH:
-            return done
-        last = task_ids[-1]
+    async with database.connection() as connection:
+        task_ids = await calendars.outdated_tasks(connection, ended=ended)
+    done = Recomputed()
+    for task_id in task_ids:
+        async with database.transaction() as connection:
+            await _recompute(connection, task_id, done)
+    return done
 
 
 async def _recompute(connection: Connection, task_id: str, done: Recomputed) -> None:

@@ -587,7 +587,6 @@ async def test_an_interrupted_import_is_finished_by_the_same_one_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(recomputing, "_recompute", break_off)
-        patch.setattr(recomputing, "BATCH", 1)
         with pytest.raises(ConnectionError):
             await imported(stage, LONGER)
         left.extend([1] * 3)

@@ -17,7 +17,7 @@ _WINDOW = {field.name: field.name for field in fields(Window)} | {"basis": "wind
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far the published calendar reaches, how many tasks wait for more of it, and the day of reading in Shanghai."""
+    """How far the published calendar reaches, how many tasks wait for the next, and the day of reading in Shanghai."""
 
     last_day: date
     provisional_tasks: int
@@ -109,19 +109,14 @@ _OUTDATED = """
 """
 
 
-async def outdated_tasks(connection: Connection, after: str, limit: int, *, ended: bool) -> list[str]:
-    """The next page of them by task_id; with those that have ended for good only if `ended`."""
+async def outdated_tasks(connection: Connection, *, ended: bool) -> list[str]:
+    """All of them in order; with those that have ended for good only if `ended`."""
+    # no page by page: a LIMIT would have the planner walk through all tasks
     rows = await connection.fetch(
-        f"""
-        SELECT DISTINCT t.task_id {_OUTDATED}
-          AND t.task_id > $1 AND ($3 OR t.announced_end IS DISTINCT FROM 'expired')
-        ORDER BY t.task_id LIMIT $2
-        """,  # noqa: S608
-        after,
-        limit,
+        f"SELECT DISTINCT t.task_id {_OUTDATED} AND ($1 OR t.announced_end IS DISTINCT FROM 'expired')",  # noqa: S608
         ended,
     )
-    return [row["task_id"] for row in rows]
+    return sorted(row["task_id"] for row in rows)
 
 
 async def read_outdated(connection: Connection, task_id: str) -> Window | None:
