@@ -227,7 +227,7 @@ class StandIn:
     @cached_property
     def person_id(self) -> str:
         """Nobody's reference is replaced or erased whom another call needs."""
-        if self.operation in {"GET /v1/persons/{person_id}/reference", REVOKE}:
+        if self.operation.startswith("GET ") or self.operation == REVOKE:
             return PERSON
         person_id = f"{OWN}p-{uuid4().hex}"
         if self.operation == ERASE:
