@@ -51,10 +51,8 @@ async def recompute_windows(database: Database, *, ended: bool = False) -> Recom
 
 async def _recompute(connection: Connection, task_id: str, done: Recomputed) -> None:
     await tasks.lock_task(connection, task_id)
-    window, head = (
-        await calendars.read_outdated(connection, task_id),
-        await tasks.read_head(connection, task_id),
-    )
+    window = await calendars.read_outdated(connection, task_id)
+    head = await tasks.read_head(connection, task_id)
     if window is None or head is None:
         # somebody else was quicker
         return
