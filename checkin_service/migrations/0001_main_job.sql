@@ -511,7 +511,8 @@ SELECT t.task_id,
        END) AS over_at
 FROM task t;
 
--- Everything that a submission is judged by, of one snapshot.
+-- Everything that a submission is judged by, of one snapshot. Lists are in order, for the stamp below must not depend on
+-- how the planner has them read.
 CREATE VIEW check_in_case AS
 SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS TRUE AS abandoned,
        t.voided_at IS NOT NULL AS voided, t.opens_at, t.closes_at, t.provisional,
@@ -540,12 +541,14 @@ CROSS JOIN LATERAL (
     ORDER BY v.effective_at DESC, v.version DESC LIMIT 1) f
 CROSS JOIN LATERAL (
     SELECT array_agg(photo) AS photos, array_agg(model_id) AS model_ids, array_agg(sealed) AS sealed
-    FROM template WHERE reference_id = p.reference_id) s
+    FROM (SELECT * FROM template WHERE reference_id = p.reference_id ORDER BY photo, model_id) o) s
 CROSS JOIN LATERAL (
-    SELECT array_agg(q.check_in_id) AS kept_ids, array_agg(j.shanghai_day) AS kept_days,
-           array_agg(j.photo_sha256) AS kept_digests, array_agg(q.model_id) AS kept_model_ids,
+    SELECT array_agg(q.check_in_id) AS kept_ids, array_agg(q.shanghai_day) AS kept_days,
+           array_agg(q.photo_sha256) AS kept_digests, array_agg(q.model_id) AS kept_model_ids,
            array_agg(q.sealed) AS kept_sealed
-    FROM kept_photograph q JOIN attempt j USING (check_in_id) WHERE q.person_id = r.person_id) k
+    FROM (SELECT o.check_in_id, o.model_id, o.sealed, j.shanghai_day, j.photo_sha256
+          FROM kept_photograph o JOIN attempt j USING (check_in_id) WHERE o.person_id = r.person_id
+          ORDER BY o.check_in_id, o.model_id) q) k
 LEFT JOIN consent c USING (person_id)
 LEFT JOIN acceptance a ON a.task_id = r.task_id AND a.person_id = r.person_id AND a.revoked_at IS NULL;
 

@@ -2,13 +2,17 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from checkin_service.adapters.embedded import EmbeddedStores
 from face import ImageUnreadable, WorkerFailed
-from tests.service.stage import FAR, Json, Reply, Stage, check_in_fields, photo_of
+from tests.service.databases import Databases
+from tests.service.situations import breakdown
+from tests.service.stage import FAR, Json, Reply, Stage, check_in_fields, photo_of, running_service
 from tests.service.window import CLOSES_AT, NOON, task_at_noon
 
 SELFIE = photo_of("p-1", shot=1)
@@ -275,3 +279,19 @@ async def test_consent_withdrawn_before_the_check_in_stores_nothing_and_binds_th
     await stage.set_clock(NOON + timedelta(hours=1))
     judged = await stage.submit("p-1", fields, SELFIE, "k")
     assert (judged.body["outcome"], judged.body["received_at"]) == ("accepted", NOON.isoformat())
+
+
+async def test_a_retry_after_another_acceptance_ends_however_rows_are_read(
+    databases: Databases, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    """In a new database first look and verdict read by other plans: the case must have the same stamp by both."""
+    url = await databases.make()
+    async with running_service(url, stores.redis_url or "", tmp_path) as stage:
+        await task_at_noon(stage, "T1")
+        fields = await submission(stage)
+        with breakdown(stage):
+            assert (await stage.submit("p-1", fields, SELFIE, "k")).status == 503
+        accepted = await stage.check_in("p-1", "T1", selfie=photo_of("p-1", 2))
+        again = await stage.submit("p-1", fields, SELFIE, "k")
+        assert (again.status, again.reasons) == (201, ["already_checked_in"])
+        assert again.body["check_in_id"] == accepted.body["check_in_id"]
