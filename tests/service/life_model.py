@@ -162,19 +162,19 @@ class Model:
     # --- The platform ---
 
     def register(self, t: Task) -> Expected:
-        others = [o for o in self.tasks.values() if o.case_id == t.case_id]
-        earlier = self.tasks.get(t.rectifies or "")
-        if t.rectifies:
-            rectifiable = (
-                earlier in others and earlier.flow != "first_application" and earlier.round == t.round - 1
-            )
-            if not rectifiable or self.state(earlier) not in {"expired", "invalidated"}:
-                return 422, "invalid"
-        if any(o.round == t.round and not o.voided for o in others):
+        if t.rectifies and not self._rectifies(t, self.tasks[t.rectifies]):
+            return 422, "invalid"
+        rounds = [(o.case_id, o.round) for o in self.tasks.values() if not o.voided]
+        if (t.case_id, t.round) in rounds:
             return 409, "round_exists"
         self.tasks[t.task_id] = t
         self.tell(t, "task_registered")
         return 201, {}
+
+    def _rectifies(self, t: Task, earlier: Task) -> bool:
+        follows = (t.case_id, t.round) == (earlier.case_id, earlier.round + 1)
+        failed = self.state(earlier) in {"expired", "invalidated"}
+        return follows and failed and earlier.flow != "first_application"
 
     def command(self, t: Task, name: str, **given: Any) -> Expected:
         carry_out = getattr(self, f"_{name}")
@@ -440,8 +440,9 @@ class Model:
         for t in self.tasks.values():
             if self.now < t.closes_at or t.voided or t.suspended():
                 continue
+            given_up = self.now >= t.closes_at + timedelta(minutes=10) and not t.provisional
             for s in t.submissions:
-                s.abandoned |= s.unjudged and self.now >= t.closes_at + timedelta(minutes=10)
+                s.abandoned |= s.unjudged and given_up
             state = self.state(t)
             if state == "expired_pending_review" and t.end_told is None:
                 t.end_told = "pending"

@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
@@ -29,7 +29,12 @@ from hypothesis.stateful import (
 )
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres import tasks
 from checkin_service.adapters.postgres.database import Database, open_database
+from checkin_service.domain import decision
+from checkin_service.domain.review import ReviewDecision, ReviewState
+from checkin_service.domain.task import TaskFacts, TaskState, state_at
+from checkin_service.usecases import command_task, decide_review
 from checkin_service.usecases.sweep import sweep
 from tests.service.conftest import UNLIMITED
 from tests.service.databases import Databases
@@ -59,7 +64,7 @@ from tests.service.window import (
     PROVISIONAL_OPENS_AT,
 )
 
-LIVES = 20
+LIVES = 1000 if os.environ.get("CHECKIN_FAULTS") == "full" else 40
 LENGTH = 25
 ATTEMPTS = 3
 SPRING, WINTER = NOON, PROVISIONAL_OPENS_AT
@@ -128,9 +133,12 @@ class Lives(RuleBasedStateMachine):
     done is noted beside the seeds of a life that differs.
     """
 
-    def __init__(self, stage: Stage, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+    stage: Stage
+    database: Database
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
         super().__init__()
-        self.stage, self.database, self.loop = stage, database, loop
         self.people = [new_id("p") for _ in range(3)]
         self.bodies: dict[str, Json] = {}
         self.sent: dict[Submission, Sent] = {}
@@ -480,38 +488,71 @@ def remembered(sign: Callable[[str, str], str]) -> Callable[[str, str], str]:
     return lambda sub, scope: signed(sub, scope, int(time() // 300))
 
 
-class Played:
-    """The module's service, and how lives are played on it."""
-
-    def __init__(self, stage: Stage, database: Database, loop: asyncio.AbstractEventLoop) -> None:
-        self.stage, self.database, self.loop = stage, database, loop
-
-    def play(self, lives: int, *phases: Phase) -> None:
-        run_state_machine_as_test(
-            lambda: Lives(self.stage, self.database, self.loop),
-            settings=settings(
-                max_examples=lives,
-                stateful_step_count=LENGTH,
-                derandomize=True,
-                deadline=None,
-                phases=phases or tuple(Phase),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def played(
+async def service(
     stores: EmbeddedStores, databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Played]:
+) -> AsyncIterator[None]:
+    """The one that all lives are played on."""
     limits = UNLIMITED | {"CHECKIN_ATTEMPTS_PER_DAY": str(ATTEMPTS)}
     url, data_dir = await databases.make(), tmp_path_factory.mktemp("lives")
     running = running_service(url, stores.redis_url or "", data_dir, None, **limits)
     with pytest.MonkeyPatch.context() as patch:
         async with running as stage, open_database(url, max_connections=1) as database:
             patch.setattr(stage, "token", remembered(stage.token))
-            yield Played(stage, database, asyncio.get_running_loop())
+            patch.setattr(Lives, "stage", stage, raising=False)
+            patch.setattr(Lives, "database", database, raising=False)
+            patch.setattr(Lives, "loop", asyncio.get_running_loop(), raising=False)
+            yield
 
 
-def test_lives_are_as_foretold(played: Played) -> None:
-    played.play(LIVES, Phase.generate)
+def play(lives: int, *phases: Phase) -> None:
+    """Plays so many lives, always the same ones; raises what one of them, shrunk if the phases say so, failed with."""
+    options = settings(
+        max_examples=lives,
+        stateful_step_count=LENGTH,
+        derandomize=True,
+        deadline=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Lives, settings=options)
+
+
+@pytest.mark.usefixtures("service")
+def test_lives_are_as_foretold() -> None:
+    play(LIVES, Phase.generate, Phase.shrink)
+
+
+def suspensions_forgotten(patch: pytest.MonkeyPatch) -> None:
+    judged = decision._task_and_window
+    patch.setattr(decision, "_task_and_window", lambda case: judged(replace(case, suspended=False)))
+
+
+def commands_in_every_state(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(command_task, "_need_allowed", lambda *_: None)
+
+
+def one_reviewer_is_enough(patch: pytest.MonkeyPatch) -> None:
+    decided = {ReviewDecision.ACCEPT: ReviewState.ACCEPTED, ReviewDecision.REJECT: ReviewState.REJECTED}
+    patch.setattr(decide_review, "state_after", lambda _, decision: decided[decision])
+
+
+def reviews_hold_no_end(patch: pytest.MonkeyPatch) -> None:
+    def held_by_none(facts: TaskFacts, now: datetime) -> TaskState:
+        return state_at(replace(facts, in_review=0), now)
+
+    patch.setattr(tasks, "state_at", held_by_none)
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    "switch_off",
+    [suspensions_forgotten, commands_in_every_state, one_reviewer_is_enough, reviews_hold_no_end],
+)
+def test_control_a_rule_switched_off_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, switch_off: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    switch_off(monkeypatch)
+    with pytest.raises(AssertionError):
+        play(100, Phase.generate)
