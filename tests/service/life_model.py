@@ -311,6 +311,7 @@ class Model:
         if not reasons:
             s.zone, reasons = self._place(t, s)
         if not reasons and broken:
+            s.zone = None
             return 503, "unavailable"
         if reasons:
             return 201, self._conclude(t, s, "rejected", reasons)
