@@ -123,13 +123,15 @@ async def read_other_fences(connection: Connection, task_id: str) -> list[FenceV
     """The last fences of the enterprise's latest other tasks."""
     rows = await connection.fetch(
         """
-        SELECT f.* FROM (
-            SELECT o.task_id FROM task t JOIN task o USING (uscc)
-            WHERE t.task_id = $1 AND o.task_id <> $1 AND o.voided_at IS NULL
+        SELECT f.* FROM task t
+        CROSS JOIN LATERAL (
+            SELECT o.task_id FROM task o
+            WHERE o.uscc = t.uscc AND o.task_id <> t.task_id AND o.voided_at IS NULL
             ORDER BY o.registered_at DESC LIMIT $2) latest
         CROSS JOIN LATERAL (
             SELECT version, effective_at, registered_address, frame, fence, buffer_m FROM fence_version v
             WHERE v.task_id = latest.task_id ORDER BY effective_at DESC, version DESC LIMIT 1) f
+        WHERE t.task_id = $1
         """,
         task_id,
         OTHER_TASKS,
