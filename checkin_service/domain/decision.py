@@ -264,9 +264,7 @@ def _has_look_alike(face: FaceEvidence) -> bool:
     return best >= face.comparison.score - (face.comparison.point.margin or 0)
 
 
-def _decision(
-    reasons: Sequence[Reason], held: Sequence[Reason] = (), *, doubted: bool = False
-) -> Decision:
+def _decision(reasons: Sequence[Reason], held: Sequence[Reason] = (), *, doubted: bool = False) -> Decision:
     """`held`: refusing reasons that people may put aside; they count only when nothing else refuses."""
     if any(reason in REFUSING for reason in reasons):
         return Decision(Outcome.REJECTED, in_order(reasons))
