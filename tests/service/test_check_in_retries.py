@@ -287,7 +287,7 @@ async def test_a_retry_after_another_acceptance_ends_however_rows_are_read(
 ) -> None:
     """In a new database first look and verdict read by other plans: the case must have the same stamp by both."""
     url = await databases.make()
-    async with running_service(url, stores.redis_url or "", tmp_path, **UNLIMITED) as stage:
+    async with running_service(url, stores.redis_url or "", tmp_path, None, **UNLIMITED) as stage:
         await task_at_noon(stage, "T1")
         fields = await submission(stage)
         with breakdown(stage):
