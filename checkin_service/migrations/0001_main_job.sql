@@ -130,6 +130,8 @@ CREATE TABLE reference (
     person_id      text NOT NULL REFERENCES person,
     engine         text NOT NULL,
     photos         integer NOT NULL CHECK (photos BETWEEN 1 AND 5),
+    -- the engine's measures of each photograph, for whoever doubts a comparison with it
+    quality        jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(quality) = 'array'),
     basis_kind     text NOT NULL CHECK (basis_kind IN ('separate_consent', 'statutory_duty')),
     basis_document text,
     created_at     timestamptz NOT NULL DEFAULT checkin_now(),

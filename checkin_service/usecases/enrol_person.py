@@ -49,6 +49,7 @@ async def enrol_person(
         "reference_id": uuid4(),
         "engine": faces.model_id,
         "photos": len(analyses),
+        "quality": [_measures(analysis) for analysis in analyses],
         "basis_kind": enrolment.basis_kind,
         "basis_document": enrolment.basis_document,
     }
@@ -61,7 +62,7 @@ async def enrol_person(
         "reference_id": str(reference["reference_id"]),
         "engine": faces.model_id,
         "photos": [
-            _photo_json(analysis, photo_warnings(policy, index, analyses))
+            {"quality": _measures(analysis), "warnings": photo_warnings(policy, index, analyses)}
             for index, analysis in enumerate(analyses)
         ],
     }
@@ -83,13 +84,10 @@ def _faults(index: int, analysis: Analysis) -> Iterator[FieldFault]:
         yield from (FieldFault(pointer, code) for code in faults)
 
 
-def _photo_json(analysis: Analysis, warnings: Sequence[PhotoWarning]) -> dict[str, Any]:
-    """The measures of a photograph that serves, for whoever wants to take a better one."""
+def _measures(analysis: Analysis) -> dict[str, float]:
+    """Of a photograph that serves, for whoever wants to take a better one or doubts a comparison with it."""
     measures = asdict(analysis.quality) if analysis.quality else {}
-    return {
-        "quality": {name: round(value, 3) for name, value in measures.items()},
-        "warnings": list(warnings),
-    }
+    return {name: round(value, 3) for name, value in measures.items()}
 
 
 def photo_warnings(policy: Policy, index: int, analyses: Sequence[Analysis]) -> list[PhotoWarning]:

@@ -67,6 +67,8 @@ async def test_the_evidence_of_a_doubtful_check_in(stage: Stage) -> None:
     assert shown["device"] == {"platform": "android", "model": "Mate 60"}
     assert "secret-device" not in json.dumps(shown)
     assert shown["reference"]["photos"] == 1
+    [measured] = shown["reference"]["quality"]
+    assert measured["eye_distance_px"] > 0
     assert (shown["request_reason"], shown["decisions"]) == (None, [])
     assert shown["selfie"] == f"/v1/reviews/{review_id}/selfie"
 

@@ -117,13 +117,14 @@ async def replace_reference(
     )
     await connection.execute(
         """
-        INSERT INTO reference (reference_id, person_id, engine, photos, basis_kind, basis_document)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO reference (reference_id, person_id, engine, photos, quality, basis_kind, basis_document)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         """,
         reference["reference_id"],
         person_id,
         reference["engine"],
         reference["photos"],
+        reference["quality"],
         reference["basis_kind"],
         reference["basis_document"],
     )

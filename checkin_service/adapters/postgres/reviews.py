@@ -246,7 +246,7 @@ async def read_dossier(connection: Connection, review_id: UUID) -> Dossier | Non
                to_jsonb(a) AS attempt, e.lon, e.lat, e.check_in_id IS NOT NULL AS has_selfie,
                q.reason AS request_reason, q.position AS located,
                f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
-               g.engine, g.photos, g.created_at,
+               g.engine, g.photos, g.quality, g.created_at,
                (SELECT array_agg(ROW(d.review_id, d.actor, d.decision, d.note, d.decided_at)
                                  ORDER BY d.decided_at, d.actor)
                 FROM review_decision d JOIN review o USING (review_id)
@@ -423,7 +423,8 @@ def _dossier(row: Mapping[str, Any]) -> Dossier:
         judged=row["attempt"] and Judged(**_columns(row["attempt"], Judged)),
         position=None if row["lon"] is None else (row["lon"], row["lat"]),
         located=row["located"] and LocatedRequest(**row["located"]),
-        reference=row["engine"] and {name: row[name] for name in ("engine", "photos", "created_at")},
+        reference=row["engine"]
+        and {name: row[name] for name in ("engine", "photos", "quality", "created_at")},
         decisions=[Decided(*decided) for decided in row["decisions"] or ()],
         **{name: row[name] for name in alike},
     )
