@@ -8,7 +8,7 @@ from uuid import UUID
 from tests.service.stage import INSIDE, Reply, Stage
 from tests.service.window import NOON, task_at_noon
 
-AT_NOON = {"captured_at": NOON.isoformat()}
+TAKEN_AT = NOON.isoformat()
 
 
 def cached(count: int, lon: float, lat: float) -> list[dict[str, Any]]:
@@ -28,7 +28,9 @@ async def test_whatever_is_raised_the_outcome_is_the_same(stage: Stage) -> None:
     lon, lat = INSIDE[0] + 0.000123, INSIDE[1] + 0.000123
     device = {"platform": "android", "device_id": "one-phone"}
     for person_id in ("p-1", "p-2", "p-3"):
-        accepted = await stage.check_in(person_id, "T1", fixes=cached(6, lon, lat), device=device, **AT_NOON)
+        accepted = await stage.check_in(
+            person_id, "T1", fixes=cached(6, lon, lat), device=device, captured_at=TAKEN_AT
+        )
         assert (accepted.body["outcome"], accepted.reasons) == ("accepted", [])
     honest = await stage.check_in("p-4", "T1")
     assert (honest.body["outcome"], honest.reasons) == ("accepted", [])
@@ -40,7 +42,7 @@ async def test_whatever_is_raised_the_outcome_is_the_same(stage: Stage) -> None:
 async def test_a_place_far_from_the_one_before_is_a_signal_and_no_reason(stage: Stage) -> None:
     await task_at_noon(stage, "T1")
     away = cached(1, INSIDE[0] + 0.5, INSIDE[1] + 0.2)
-    refused = await stage.check_in("p-1", "T1", fixes=away, **AT_NOON)
+    refused = await stage.check_in("p-1", "T1", fixes=away, captured_at=TAKEN_AT)
     assert refused.reasons == ["outside_geofence"]
     accepted = await stage.check_in("p-1", "T1")
     assert accepted.body["outcome"] == "accepted"
@@ -52,7 +54,7 @@ async def test_a_place_far_from_the_one_before_is_a_signal_and_no_reason(stage: 
 
 async def test_raw_fixes_are_not_stored(stage: Stage) -> None:
     await task_at_noon(stage, "T1")
-    await stage.check_in("p-1", "T1", fixes=cached(6, INSIDE[0] + 0.000123, INSIDE[1]), **AT_NOON)
+    await stage.check_in("p-1", "T1", fixes=cached(6, INSIDE[0] + 0.000123, INSIDE[1]), captured_at=TAKEN_AT)
     [row] = await stage.sql("SELECT to_jsonb(a)::text AS attempt FROM attempt a")
     assert "114.06" not in row["attempt"]
     [digest] = await stage.sql("SELECT length(fix_digest) AS bytes FROM sent_fix")
