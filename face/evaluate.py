@@ -15,10 +15,10 @@ Whom thresholds are fixed on:
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from face.evaluation.arguments import add_common
 from face.evaluation.det import can_draw, write_det
 from face.evaluation.engines import DEFAULT_ENGINE, ENGINES, ModelPlaces, named_engine
 from face.evaluation.evaluation import Evaluation, Plan, evaluate
@@ -57,19 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold-group", metavar="NAME", help="the one group to fix thresholds on")
     parser.add_argument("--splits", type=_splits, default=DEFAULT_SPLITS, help="default: %(default)s")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="one line a pair: file, file, score")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="for DET curves; default .artifacts/evaluate/NAME"
     )
-    parser.add_argument("--cache", type=Path, default=Path(".artifacts", "models"), help="for networks")
-    models = os.environ.get("CHECKIN_MODELS_DIR")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path(models) if models else None,
-        metavar="FOLDER",
-        help="weights that go before the packages'; default: CHECKIN_MODELS_DIR",
-    )
+    add_common(parser)
     return parser
 
 

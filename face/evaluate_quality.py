@@ -13,7 +13,6 @@ A copy without a single face is one that does not match. The copies of one photo
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from PIL import Image
 from face.analysis import Analysis, Engine
 from face.comparison import Templates, compare
 from face.engine import build_engine
+from face.evaluation.arguments import add_common, add_every
 from face.evaluation.degraded import BYSTANDER_SHARES, PLACES, SPECIES, Scene, Species, accompanied, framed
 from face.evaluation.fault import EvaluationFault
 from face.evaluation.labels import LabelledSet, Photo, read_labels
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 with a sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        engine = build_engine(str(options.cache), options.models, encoders=("sface",))
+        engine = build_engine(str(options.cache), options.models and str(options.models), encoders=("sface",))
         report = evaluate(read_labels(options.folder), engine, options.every)
         if options.json:
             options.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", "utf-8")
@@ -127,20 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument(
-        "--every", type=_positive, default=4, metavar="N", help="copy each Nth photograph; default 4"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
-    parser.add_argument("--cache", type=Path, default=Path(".artifacts", "models"), help="for networks")
-    models = os.environ.get("CHECKIN_MODELS_DIR")
-    parser.add_argument("--models", default=models, metavar="FOLDER", help="default: CHECKIN_MODELS_DIR")
+    add_every(parser)
+    add_common(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 def evaluate(labelled: LabelledSet, engine: Engine, every: int = 1) -> dict[str, Any]:

@@ -16,7 +16,6 @@ for the others one that counts persons.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 
 from face.comparison import SFACE_MODEL
 from face.engine import build_engine
+from face.evaluation.arguments import add_common, add_every
 from face.evaluation.comparisons import Group, Progress, compared, describe_all
 from face.evaluation.duplicates import Described, catches, false_alarms, of_group
 from face.evaluation.engines import Describe, ScoreAll, cosine, describer, fused
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     point = operating_points(SFACE_MODEL)[options.operating_point]
     try:
-        describe = describer(build_engine(str(options.cache), options.models))
+        describe = describer(build_engine(str(options.cache), options.models and str(options.models)))
         tables = evaluate(
             read_labels(options.folder), describe, point.threshold, options.every, show_progress
         )
@@ -80,20 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         default="lfw_ea_1e3",
         help="default: %(default)s",
     )
-    parser.add_argument(
-        "--every", type=_positive, default=4, metavar="N", help="copy each Nth photograph; default 4"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
-    parser.add_argument("--cache", type=Path, default=Path(".artifacts", "models"), help="for networks")
-    models = os.environ.get("CHECKIN_MODELS_DIR")
-    parser.add_argument("--models", default=models, metavar="FOLDER", help="default: CHECKIN_MODELS_DIR")
+    add_every(parser)
+    add_common(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 def evaluate(
