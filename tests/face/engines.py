@@ -16,7 +16,7 @@ from typing import NoReturn
 from face.analysis import Analysis, FaceBox
 from face.comparison import DLIB_RESNET_MODEL
 from face.image_errors import ImageUnreadable
-from face.quality import Quality
+from tests.qualities import GOOD
 
 CRASH = b"crash"
 HANG = b"hang"
@@ -26,19 +26,6 @@ REFUSED = b"refused"
 NO_FACE = b"no face"
 SLOW = b"slow"
 SELF = b"self"
-
-_GOOD = Quality(
-    eye_distance_px=90,
-    luminance=120,
-    contrast=35,
-    burnt_share=0.0,
-    sharpness=0.4,
-    yaw_deg=0.0,
-    outside_share=0.0,
-    confidence=0.94,
-    eye_contrast=0.8,
-    mouth_contrast=0.9,
-)
 
 
 class FixedEngine:
@@ -56,7 +43,7 @@ class FixedEngine:
         if person == NO_FACE:
             return Analysis(640, 480, 0, (), None, {})
         box = FaceBox(left=200, top=100, width=200, height=200)
-        return Analysis(640, 480, 0, (box,), _GOOD, {self.model_id: _vector(person)})
+        return Analysis(640, 480, 0, (box,), GOOD, {self.model_id: _vector(person)})
 
 
 def _crash() -> None:

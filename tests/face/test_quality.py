@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from face import Quality, QualityFault, QualityThresholds, quality_faults
+from face import QualityFault, QualityThresholds, quality_faults
 from face.analysis import Analysis
 from face.engine import PhotoEngine
 from face.evaluation import degraded
@@ -19,22 +19,11 @@ from face.evaluation.labels import read_labels
 from face.faces import Face
 from face.quality import measure
 from tests import portraits
+from tests.qualities import GOOD
 
 Portrait = Callable[[], bytes]
 PORTRAITS = pytest.mark.parametrize(
     "portrait", [portraits.hopper, portraits.astronaut], ids=["hopper", "astronaut"]
-)
-GOOD = Quality(
-    eye_distance_px=80,
-    luminance=120,
-    contrast=35,
-    burnt_share=0.0,
-    sharpness=0.4,
-    yaw_deg=0.0,
-    outside_share=0.0,
-    confidence=0.94,
-    eye_contrast=0.8,
-    mouth_contrast=0.9,
 )
 FRONTAL = np.array([(30, 40), (70, 40), (50, 61.6), (32.8, 81.2), (67.2, 81.2)])
 SIDE_LIGHT = np.linspace(-60, 60, 112)

@@ -21,23 +21,11 @@ from face import (
     FaceBox,
     ImageUnreadable,
     PoolStats,
-    Quality,
 )
+from tests.qualities import GOOD
 
 MODEL = SFACE_MODEL  # comparison knows real models only
 MODELS = (SFACE_MODEL, DLIB_RESNET_MODEL, FINGERPRINT)
-GOOD = Quality(
-    eye_distance_px=80,
-    luminance=120,
-    contrast=35,
-    burnt_share=0.0,
-    sharpness=0.4,
-    yaw_deg=0.0,
-    outside_share=0.0,
-    confidence=0.94,
-    eye_contrast=0.8,
-    mouth_contrast=0.9,
-)
 DARK = replace(GOOD, luminance=5)
 # Two photographs of one person are about 0.3 apart for dlib and nearly equal for SFace; of two persons, 1.4.
 _SHOTS_APART = {DLIB_RESNET_MODEL: 0.21, SFACE_MODEL: 0.05}
