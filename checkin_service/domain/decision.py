@@ -114,9 +114,8 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """The probe's best score by the model against the other members of the roster; None when none could be compared."""
+    """The probe's best score against the other members of the roster; None when none could be compared."""
 
-    model_id: str
     best: float | None
 
 

@@ -523,7 +523,8 @@ SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS
                  AND (u.resumed_at IS NULL OR r.received_at < u.resumed_at)) AS suspended,
        (SELECT count(*) FROM attempt x
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.zone = 'possible'
-          AND x.received_at > r.received_at - interval '24 hours') AS uncertain_before,
+          AND x.received_at > r.received_at - interval '24 hours'
+          AND x.received_at <= r.received_at) AS uncertain_before,
        p.reference_id, p.wrapping_key_id, p.wrapped_key,
        c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
        r.person_id, a.check_in_id AS accepted_id, a.accepted_at, a.method, a.decided_at,

@@ -45,7 +45,7 @@ async def find_rivals(
         best, broken = _best(keys, members, probe, model_id)
     for why, number in {**left_out, "seal": broken}.items():
         count_left_out(why, number)
-    return Rivals(model_id, best)
+    return Rivals(best)
 
 
 def _best(

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from checkin_service.adapters.postgres.reviews import Dossier, Judged, LocatedRequest, Review
+from checkin_service.adapters.postgres.check_ins import Judged
+from checkin_service.adapters.postgres.reviews import Dossier, LocatedRequest, Review
 from checkin_service.domain.review import OPEN, likeness
 from checkin_service.domain.signals import Signal
 from checkin_service.web.answers import instant_text, reason_json

@@ -90,7 +90,7 @@ def compared(
     live: float | None = None,
 ) -> FaceEvidence:
     """A good picture that everything was done with."""
-    rivals = Rivals(point.model_id, rival) if point.margin is not None else None
+    rivals = Rivals(rival) if point.margin is not None else None
     return FaceEvidence(1, (), Comparison(score, point), Earlier(copy, 0.3, 30), rivals, live)
 
 

@@ -101,18 +101,9 @@ class AnsweredChallenge:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A judged submission as it is stored; see the table for the meaning of each figure."""
+class Judged:
+    """What a submission was judged by; see the table for the meaning of each figure."""
 
-    check_in_id: UUID
-    task_id: str
-    person_id: str
-    received_at: datetime
-    shanghai_day: date
-    outcome: str
-    reasons: Sequence[str]
-    counted: bool
-    fence_version: int
     zone: str | None
     distance_m: float | None
     r95_m: float | None
@@ -125,9 +116,24 @@ class Attempt:
     copy_distance: float | None
     copy_bits: int | None
     rival_score: float | None
-    photo_sha256: bytes
     device: dict[str, Any] | None
     signals: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Judged):
+    """A judged submission as it is stored."""
+
+    check_in_id: UUID
+    task_id: str
+    person_id: str
+    received_at: datetime
+    shanghai_day: date
+    outcome: str
+    reasons: Sequence[str]
+    counted: bool
+    fence_version: int
+    photo_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from checkin_service.adapters.postgres.check_ins import Accepted
+from checkin_service.adapters.postgres.check_ins import Accepted, Judged
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.tasks import FenceVersion
 from checkin_service.adapters.template_keys import WrappedKey
@@ -83,26 +83,6 @@ class Decided:
     decision: str
     note: str
     decided_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What the attempt under review was judged by; see the table for the meaning of each figure."""
-
-    zone: str | None
-    distance_m: float | None
-    r95_m: float | None
-    model_id: str | None
-    score: float | None
-    threshold: float | None
-    operating_point: str | None
-    live: float | None
-    liveness: str | None
-    copy_distance: float | None
-    copy_bits: int | None
-    rival_score: float | None
-    device: dict[str, Any] | None
-    signals: Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
