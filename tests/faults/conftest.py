@@ -9,6 +9,7 @@ import pytest_asyncio
 from checkin_service.adapters.embedded import EmbeddedStores
 from tests.faults.clients import Caller, calling
 from tests.faults.processes import processes
+from tests.faults.record import Record
 from tests.service.conftest import (
     database_url,
     databases,
@@ -26,6 +27,12 @@ __all__ = ["database_url", "databases", "no_sweeps_in_between", "shared_stage", 
 def full() -> bool:
     """Whether the promises' full counts are wanted: CHECKIN_FAULTS=full, minutes instead of seconds."""
     return os.environ.get("CHECKIN_FAULTS") == "full"
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Where a test says what it has seen of its promise, whose number its file is named after."""
+    return Record(int(request.path.stem.split("_")[2]))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
