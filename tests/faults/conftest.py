@@ -1,13 +1,15 @@
 """The same stores and databases as the service's tests, and how far the fault tests go."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from tests.faults import nemesis
 from tests.faults.clients import Caller, calling
+from tests.faults.nemesis import OwnStores
 from tests.faults.processes import processes
 from tests.faults.record import Record
 from tests.service.conftest import (
@@ -44,3 +46,10 @@ async def pair_caller(
     at = shared_stage.database_url, stores.redis_url or "", data_dir
     async with processes(2, folder, *at) as pair, calling([p.base for p in pair], data_dir) as caller:
         yield caller
+
+
+@pytest.fixture(scope="module")
+def own_stores() -> Iterator[OwnStores]:
+    """A PostgreSQL and a Valkey of the module's own, which it may kill, freeze and flush, and starts again."""
+    with nemesis.own_stores() as stores:
+        yield stores

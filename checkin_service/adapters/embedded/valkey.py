@@ -25,11 +25,11 @@ maxmemory-policy allkeys-lru
 """
 
 
-def launch_valkey(place: Place) -> Server:
-    """Start Valkey with a password made for this run. Raises `EmbeddedError`, `OSError`."""
+def launch_valkey(place: Place, password: str | None = None) -> Server:
+    """Start Valkey with this password, or one made for this run. Raises `EmbeddedError`, `OSError`."""
     program = valkey_program(place)
     socket, log = place.run_dir / "valkey", place.data_dir / "valkey.log"
-    password = secrets.token_hex(16)
+    password = password or secrets.token_hex(16)
     # On standard input: a command line is everybody's to read.
     given = CONFIGURATION.format(socket=socket, password=password, run_dir=place.run_dir).encode()
     process = launch(program, ["-"], place, log, signal.SIGTERM, given)
