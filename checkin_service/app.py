@@ -29,6 +29,7 @@ from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine, ObjectStore
 from checkin_service.settings import Settings
+from checkin_service.usecases.after_restore import notice_restore
 from checkin_service.usecases.import_calendar import seed_calendar
 from checkin_service.usecases.overdue_reviews import count_overdue
 from checkin_service.usecases.sweep import sweep
@@ -169,6 +170,7 @@ async def _prepared_database(
                     "point CHECKIN_RECEIPT_KEY_FILE at the file that all replicas share"
                 )
         await seed_calendar(database)
+        await _notice_restore(database)
         yield database
 
 
@@ -190,10 +192,16 @@ async def _settle_references(database: Database, models: Sequence[str]) -> None:
         log.warning("references_settled", persons=changed, models=models)
 
 
+async def _notice_restore(database: Database) -> None:
+    if await notice_restore(database):
+        log.warning("restored")
+
+
 async def _sweep_for_ever(database: Database, metrics: Metrics) -> None:
     warned_on: date | None = None
     while True:
         try:
+            await _notice_restore(database)
             await sweep(database)
             warned_on = await _observe(database, metrics, warned_on)
         except DATABASE_FAILURES as error:

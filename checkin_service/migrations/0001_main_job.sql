@@ -4,11 +4,31 @@
 -- The only clock that judges. Tests replace it to stand at an exact instant.
 CREATE FUNCTION checkin_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
 
--- Changed at every restore, so that a poller's cursor from before it is refused instead of skipping changes.
+-- Which life of the data this is. A recovery to a point in time begins a timeline of its own, as does a standby that
+-- takes over, and a dump is loaded into another cluster.
+CREATE FUNCTION database_life() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT system_identifier || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
+$$;
+
+-- Another one after every restore, so that a poller's cursor from before it is refused instead of skipping changes.
 CREATE TABLE feed_epoch (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    epoch    text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '')
+    epoch    text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''),
+    -- the one that `epoch` belongs to
+    life     text NOT NULL DEFAULT database_life(),
+    restores integer NOT NULL DEFAULT 0
 );
+
+-- The epoch, also of a life that has just begun and that nobody has settled yet.
+CREATE FUNCTION present_epoch() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE life WHEN now THEN epoch ELSE md5(epoch || now) END FROM feed_epoch, database_life() AS now
+$$;
+
+-- What tells revisions of a restored database from those that were lost, under the same numbers; empty before the first
+-- restore.
+CREATE FUNCTION restored_mark() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN life = database_life() AND restores = 0 THEN '' ELSE left(present_epoch(), 8) END FROM feed_epoch
+$$;
 INSERT INTO feed_epoch DEFAULT VALUES;
 
 -- Which keys wrap data keys here: two replicas with different key files must not both start.

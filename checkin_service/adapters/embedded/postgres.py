@@ -98,7 +98,7 @@ def _write_rules(data_dir: Path) -> dict[str, str]:
     Outside the cluster: root must not write into a directory that belongs to nobody.
     """
     texts = {
-        "pg_hba.conf": "local all all peer map=service\n",
+        "pg_hba.conf": "local all,replication all peer map=service\n",
         "pg_ident.conf": f'service "{_user_name(os.geteuid())}" all\n',
     }
     for name, text in texts.items():

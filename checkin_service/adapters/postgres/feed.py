@@ -32,7 +32,24 @@ async def record_changes(connection: Connection, task_ids: list[str], change_typ
 
 
 async def feed_epoch(connection: Connection) -> str:
-    epoch: str = await connection.fetchval("SELECT epoch FROM feed_epoch")
+    """Another one after every restore, at once; see `present_epoch` of the schema."""
+    epoch: str = await connection.fetchval("SELECT present_epoch()")
+    return epoch
+
+
+async def lock_restored(connection: Connection) -> bool:
+    """Whether this is another life of the data than the one that was settled last. Orders those who settle it."""
+    row = await connection.fetchrow("SELECT FROM feed_epoch WHERE life <> database_life() FOR UPDATE")
+    return row is not None
+
+
+async def renew_epoch(connection: Connection) -> str:
+    """The new one, of the present life of the data."""
+    epoch: str = await connection.fetchval(
+        """
+        UPDATE feed_epoch SET epoch = DEFAULT, life = DEFAULT, restores = restores + 1 RETURNING epoch
+        """
+    )
     return epoch
 
 

@@ -22,11 +22,12 @@ class TaskHead:
     state: TaskState
     facts: TaskFacts
     read_at: datetime
+    restored: str
 
     @property
     def etag(self) -> str:
-        """The state is part of it, because it moves with time alone."""
-        return f'"{self.task_id}-{self.rev}-{self.state}"'
+        """The state is part of it, because it moves with time alone; so is the restore that the revision followed."""
+        return f'"{"-".join(filter(None, (self.task_id, str(self.rev), self.state, self.restored)))}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,13 @@ _MEMBER_COLUMNS = (
     "decided_ats",
 )
 
-_HEAD = "SELECT f.*, checkin_now() AS read_at FROM task_facts f WHERE f.task_id = $1"
+_HEAD = """
+    SELECT f.*, checkin_now() AS read_at, (SELECT restored_mark()) AS restored
+    FROM task_facts f WHERE f.task_id = $1
+"""
 
 _STATUS = """
-    SELECT f.*, checkin_now() AS read_at,
+    SELECT f.*, checkin_now() AS read_at, (SELECT restored_mark()) AS restored,
            t.case_id, t.round, t.registered_at, t.opens_at, t.window_basis, t.start_day, t.nominal_day,
            t.last_day, t.rolled_over, t.calendar_version,
            (SELECT max(version) FROM fence_version v WHERE v.task_id = t.task_id) AS fence_version,
@@ -116,7 +120,7 @@ async def read_case(connection: Connection, case_id: str) -> list[Round]:
     """Every round of a case in order, voided ones before what took their place; none when there is no such case."""
     rows = await connection.fetch(
         """
-        SELECT f.*, checkin_now() AS read_at, t.round, t.rectifies, t.opens_at
+        SELECT f.*, checkin_now() AS read_at, (SELECT restored_mark()) AS restored, t.round, t.rectifies, t.opens_at
         FROM task t JOIN task_facts f USING (task_id)
         WHERE t.case_id = $1 ORDER BY t.round, t.voided_at NULLS LAST, t.task_id
         """,
@@ -373,6 +377,7 @@ def _head(row: Any) -> TaskHead:
         state=state_at(facts, row["read_at"]),
         facts=facts,
         read_at=row["read_at"],
+        restored=row["restored"],
     )
 
 
