@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import structlog
 import uvloop
 from aiohttp import web
 
@@ -37,10 +35,13 @@ from checkin_service.adapters.token_keys import (
     development_token,
 )
 from checkin_service.app import DRAIN_S, Stores, evidence_store, make_app, models_of
+from checkin_service.core_files import leave_no_core_file
 from checkin_service.domain.retention import POLICY_VERSION
+from checkin_service.logs import configure_logs
 from checkin_service.ports import ObjectStore, StoreUnavailable
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.simulator import SimulationError, add_options, read_options, simulate
+from checkin_service.usecases.after_restore import after_restore
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
@@ -64,7 +65,8 @@ START_FAILURES = (
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    _configure_logs()
+    configure_logs()
+    leave_no_core_file()
     try:
         settings = read_settings()
         run: Callable[[Settings, argparse.Namespace], None] = options.run
@@ -82,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the service until SIGTERM or Ctrl-C"),
         ("migrate", _migrate, "bring the database to this version's schema"),
         ("sweep", _sweep, "write down the windows that have ended (every running service does so too)"),
+        (
+            "after-restore",
+            _after_restore,
+            "settle that the database was restored, docs/operations.md (a start notices most restores by itself)",
+        ),
         (
             "coverage",
             _coverage,
@@ -161,6 +168,15 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
     async def work(url: str) -> None:
         async with open_database(url, max_connections=1) as database:
             print(f"{await sweep(database)} windows ended")
+
+    with _database(settings) as url:
+        _run(work(url))
+
+
+def _after_restore(settings: Settings, _: argparse.Namespace) -> None:
+    async def work(url: str) -> None:
+        async with open_database(url, max_connections=1) as database:
+            print(f"feed epoch {await after_restore(database, 'operator')}")
 
     with _database(settings) as url:
         _run(work(url))
@@ -357,21 +373,6 @@ Stop with Ctrl-C; data stays in {settings.data_dir}.
 def _run(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
-
-
-def _configure_logs() -> None:
-    """One JSON object a line on standard error; callers pass named fields only, none of them personal."""
-    # aiohttp quotes what it can't parse, and that may be anybody's token or name
-    logging.getLogger("aiohttp.server").disabled = True
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.add_log_level,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""What the service says on standard error: one JSON object a line, of events and fields that stand here.
+
+Nothing personal can be among them: a field that its event does not list is left out, and so is a value that is not a
+number or a single word, for a sentence may quote anybody's data.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+EVENTS: Mapping[str, frozenset[str]] = {
+    "request": frozenset({"request_id", "method", "route", "status", "ms"}),
+    "unavailable": frozenset({"request_id", "error"}),
+    "defect": frozenset({"request_id", "error", "at"}),
+    "references_settled": frozenset({"persons", "models"}),
+    "sweep_failed": frozenset({"error"}),
+    "restored": frozenset(),
+    "calendar_ends": frozenset({"last_day", "days_ahead"}),
+    "review_overdue": frozenset({"reviews"}),
+    "library": frozenset({"logger", "error"}),
+}
+"""Every event with the fields that it may have."""
+
+_EVERY_EVENT = {"event", "level", "timestamp"}
+_WORD = re.compile(r"[A-Za-z0-9_./:{}<>+-]{1,200}")
+
+
+def configure_logs() -> None:
+    """For the whole process, and for what its libraries say."""
+    # aiohttp quotes what it can't parse, and that may be anybody's token or name
+    logging.getLogger("aiohttp.server").disabled = True
+    logging.basicConfig(handlers=[_OnlyWhat()], level=logging.WARNING, force=True)
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            leave_out_unlisted,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def leave_out_unlisted(_: object, __: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """The line without what may not be in it; `left_out` counts that.
+
+    >>> dict(leave_out_unlisted(None, "", {"event": "sweep_failed", "error": "OSError", "name": "张三"}))
+    {'event': 'sweep_failed', 'error': 'OSError', 'left_out': 1}
+    >>> dict(leave_out_unlisted(None, "", {"event": "sweep_failed", "error": "no such person: p-1"}))
+    {'event': 'sweep_failed', 'left_out': 1}
+    >>> dict(leave_out_unlisted(None, "", {"event": "p-1 was refused"}))
+    {'event': 'unlisted', 'left_out': 1}
+    """
+    listed = EVENTS.get(fields["event"], frozenset()) | _EVERY_EVENT
+    kept = {name: value for name, value in fields.items() if name in listed and _is_plain(value)}
+    left_out = len(fields) - len(kept)
+    if kept.get("event") not in EVENTS:
+        kept["event"], left_out = "unlisted", max(1, left_out)
+    return kept | {"left_out": left_out} if left_out else kept
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(_WORD.fullmatch(value))
+    if isinstance(value, tuple):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, int | float)
+
+
+class _OnlyWhat(logging.Handler):
+    """Of what libraries say, who says it and the exception's type: their sentences and tracebacks quote values."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        error = kind.__name__ if kind else None
+        structlog.get_logger().log(record.levelno, "library", logger=record.name, error=error)
