@@ -1,11 +1,11 @@
-"""Callers that never give up: they send the same request again until it is answered, and log every answer."""
+"""Callers that never give up: they send the same request again until it is answered, and log every answer to disk."""
 
 import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,50 @@ class Submission:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer to a check-in, as the client has logged it."""
+
+    person_id: str
+    task_id: str
+    key: str
+    status: int
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLog:
+    """What every client was told, in a file of its own: appended before anybody acts on it, and there for whoever looks
+    when the test itself was killed."""
+
+    folder: Path
+
+    def append(self, told: Told) -> None:
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / f"{told.person_id}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(told)) + "\n")
+
+    def read(self) -> list[Told]:
+        """Every client's answers in their order."""
+        logs = [file.read_text("utf-8").splitlines() for file in sorted(self.folder.glob("*.jsonl"))]
+        return [Told(**json.loads(line)) for log in logs for line in log]
+
+    def judged(self) -> list[Told]:
+        """Those that said a verdict."""
+        return [told for told in self.read() if told.status == 201]
+
+
 @dataclass(slots=True)
 class Caller:
-    """All persons' phones. `acknowledged` is every 201 to a check-in, with the submission it answered."""
+    """All persons' phones. `judged` counts the verdicts that they were told, `sent` has each submission by its key."""
 
     session: aiohttp.ClientSession
     bases: Sequence[str]
     data_dir: Path
-    acknowledged: list[tuple[Submission, Json]] = field(default_factory=list)
+    log: AnswerLog
+    judged: int = 0
     retries: int = 0
+    sent: dict[str, Submission] = field(default_factory=dict)
     _tokens: dict[tuple[str, int], str] = field(default_factory=dict)
     _turn: Any = field(default_factory=count)
     _shots: Any = field(default_factory=lambda: count(1))
@@ -86,11 +121,9 @@ class Caller:
 
     async def insist(self, submission: Submission) -> Answer:
         """Sends it until it is judged or refused for good."""
-        headers = {
-            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
-            "Idempotency-Key": submission.key,
-        }
-        answer = await self._until_answered(submission.person_id, "/v1/check-ins", submission.body, headers)
+        answer = await self._until_answered(
+            submission.person_id, "/v1/check-ins", submission.body, submission.headers
+        )
         return self._logged(submission, answer)
 
     async def send_once(self, submission: Submission) -> Answer:
@@ -98,8 +131,11 @@ class Caller:
         return self._logged(submission, answer)
 
     def _logged(self, submission: Submission, answer: Answer) -> Answer:
-        if answer.status == 201:
-            self.acknowledged.append((submission, answer.body))
+        self.log.append(
+            Told(submission.person_id, submission.task_id, submission.key, answer.status, answer.body)
+        )
+        self.sent[submission.key] = submission
+        self.judged += answer.status == 201
         return answer
 
     async def _until_answered(
@@ -134,8 +170,9 @@ class Caller:
 
 @asynccontextmanager
 async def calling(bases: Sequence[str], data_dir: Path) -> AsyncIterator[Caller]:
+    """Callers of these services by turns; their logs lie in the folder `answers` of the services' data."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield Caller(session, bases, data_dir)
+        yield Caller(session, bases, data_dir, AnswerLog(data_dir / "answers"))
 
 
 def form(fields: Json, selfie: bytes) -> bytes:

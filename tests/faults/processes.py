@@ -1,9 +1,10 @@
-"""Service processes beside the test: started, killed and started again on their ports."""
+"""Service processes beside the test: started, killed or stopped, and started again on their ports."""
 
 import asyncio
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,6 +42,15 @@ class ServiceProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    async def stop(self) -> float:
+        """SIGTERM, and how many seconds the process took to its end. Raises `RuntimeError` if that was not orderly."""
+        assert self._process is not None
+        since = time.monotonic()
+        self._process.terminate()
+        if code := await asyncio.to_thread(self._process.wait):
+            raise RuntimeError(f"the service ended with {code}:\n{self._log.read_text()[-4000:]}")
+        return time.monotonic() - since
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         try:

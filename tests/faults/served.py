@@ -1,22 +1,28 @@
-"""A service process with an engine of fixed answers, on given stores and made to be killed:
+"""`serve` with an engine of fixed answers, on given stores and made to be killed:
 
-python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [--answer-early]
+python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [switch…]
+
+A switch turns one defence off, for the control of a promise's test.
 """
 
 import argparse
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import uvloop
-from aiohttp import web
 
+from checkin_service import __main__ as command_line
+from checkin_service import app
+from checkin_service.adapters.postgres import database
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
-from checkin_service.app import Stores, make_app
+from checkin_service.app import Stores
 from checkin_service.settings import read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
@@ -69,18 +75,36 @@ def answer_before_commit() -> None:
     submit_check_in._settle = settle_early  # type: ignore[assignment]
 
 
+def commit_asynchronously() -> None:
+    """What promise 2 forbids, and what the service refuses to start with."""
+    database.SESSION_SETTINGS["synchronous_commit"] = "off"
+
+    async def trust(_: Connection) -> None: ...
+
+    database._assert_durable = trust  # type: ignore[assignment]
+
+
+SWITCHES = {"--answer-early": answer_before_commit, "--commit-asynchronously": commit_asynchronously}
+
+
 async def serve(options: argparse.Namespace) -> None:
     settings = read_settings(
-        {"CHECKIN_DATA_DIR": options.data_dir, "CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000"}
+        {
+            "CHECKIN_DATA_DIR": options.data_dir,
+            "CHECKIN_PORT": str(options.port),
+            "CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000",
+        }
     )
     stores = Stores(options.database, options.redis, str(development_key_set(settings.data_dir)))
-    app = make_app(settings, stores, lambda _: UnhurriedEngine().running())
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", options.port).start()
-    test = os.getppid()
+    orphaned = asyncio.create_task(end_with(os.getppid()))
+    await command_line._serve_until_stopped(settings, stores)
+    orphaned.cancel()
+
+
+async def end_with(test: int) -> None:
     while os.getppid() == test:  # noqa: ASYNC110  no event tells that the test has died
         await asyncio.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
@@ -88,10 +112,13 @@ def main() -> None:
     for name in ("database", "redis", "data-dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--answer-early", action="store_true")
+    for switch, turn_off in SWITCHES.items():
+        parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
     options = parser.parse_args()
-    if options.answer_early:
-        answer_before_commit()
+    for turn_off in options.switched_off or ():
+        turn_off()
+    make_fixed = partial(app.make_app, open_faces=lambda _: UnhurriedEngine().running())
+    command_line.make_app = make_fixed  # type: ignore[attr-defined]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
 
