@@ -1,6 +1,7 @@
 """The composition root: opens what the service depends on, in order, and closes it in reverse."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from checkin_service.adapters.template_keys import TemplateKeys, load_template_k
 from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import FaceEngine, ObjectStore
+from checkin_service.ports import Clock, FaceEngine, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.after_restore import notice_restore
 from checkin_service.usecases.import_calendar import seed_calendar
@@ -37,13 +38,13 @@ from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
+from checkin_service.web.server import check_head
 from face import DLIB_RESNET_MODEL, SFACE_MODEL, WorkerPool, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
 # so long before the published days end, a warning a day: windows are provisional from a month before on
 LEAST_CALENDAR_DAYS = 60
-DRAIN_S = 30
 
 OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
 
@@ -68,11 +69,13 @@ class Stores:
     jwks: str
 
 
-def make_app(settings: Settings, stores: Stores, open_faces: OpenFaces | None = None) -> web.Application:
+def make_app(
+    settings: Settings, stores: Stores, open_faces: OpenFaces | None = None, clock: Clock = time.time
+) -> web.Application:
     """The application. Its stores must be reachable; migrations run at its start."""
-    app = web.Application(middlewares=[answer_problems])
+    app = web.Application(middlewares=[answer_problems, check_head])
     add_routes(app)
-    app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool))
+    app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool, clock))
     return app
 
 
@@ -93,11 +96,11 @@ def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
 
 
 def _wire(
-    settings: Settings, stores: Stores, open_faces: OpenFaces
+    settings: Settings, stores: Stores, open_faces: OpenFaces, clock: Clock
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def wired(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app[SERVICES] = await _open_services(stack, settings, stores, open_faces)
+            app[SERVICES] = await _open_services(stack, settings, stores, open_faces, clock)
             sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES].database, app[SERVICES].metrics))
             yield
             sweeper.cancel()
@@ -108,7 +111,7 @@ def _wire(
 
 
 async def _open_services(
-    stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces
+    stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces, clock: Clock
 ) -> Services:
     keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
     receipt_keys = load_receipt_keys(settings.receipt_key_path, may_create=settings.receipt_key_file is None)
@@ -134,9 +137,10 @@ async def _open_services(
         faces=faces,
         policy=policy,
         liveness=HeadTurns() if settings.liveness else None,
-        rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics),
+        rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics, clock),
         metrics=metrics,
         box=Box(*settings.service_box),
+        clock=clock,
     )
 
 

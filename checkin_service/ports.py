@@ -1,10 +1,13 @@
 """Interfaces with more than one implementation."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from face import Analysis, PoolStats
+
+Clock = Callable[[], float]
+"""Our own time, in seconds since 1970. Tokens and the rate limit go by it; every verdict goes by the database's."""
 
 
 class FaceEngine(Protocol):

@@ -11,6 +11,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from checkin_service.metrics import Metrics
+from checkin_service.ports import Clock
 
 WINDOW_S = 60
 # A Redis that hangs costs a request this much, and for the pause below nobody asks it at all.
@@ -19,23 +20,24 @@ PAUSE_S = 5.0
 
 
 class RateLimit:
-    def __init__(self, client: redis.Redis, limit: int, metrics: Metrics) -> None:
+    def __init__(self, client: redis.Redis, limit: int, metrics: Metrics, clock: Clock) -> None:
         self._client = client
         self._limit = limit
         self._metrics = metrics
+        self._clock = clock
         self._paused_until = 0.0
 
     async def retry_after_s(self, key: str) -> int | None:
         """None when the call may go on, else the seconds until the window is over."""
-        now = time.time()
-        if now < self._paused_until:
+        if time.monotonic() < self._paused_until:
             return None
+        now = self._clock()
         window = int(now // WINDOW_S)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 count = await self._count(f"rate:{key}:{window}")
         except (RedisError, OSError, TimeoutError):
-            self._paused_until = now + PAUSE_S
+            self._paused_until = time.monotonic() + PAUSE_S
             self._metrics.redis_failures.inc()
             return None
         return None if count <= self._limit else int((window + 1) * WINDOW_S - now) + 1

@@ -1,11 +1,11 @@
 """Bearer tokens: ES256 JWTs of the configured issuer, checked before anything else is read."""
 
-import time
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from aiohttp import web
+from jwt.types import Options
 
 from checkin_service.adapters.token_keys import ALGORITHM, AUDIENCE, TokenKeys
 from checkin_service.usecases.caller import Caller
@@ -16,7 +16,22 @@ LEEWAY_S = 60
 MAX_LIFETIME_S = 15 * 60
 MAX_TOKEN = 8 * 1024
 REMEMBERED_TOKENS = 4096
-_REQUIRED = ["iss", "aud", "sub", "iat", "exp", "scope"]
+# The times are ours to judge, by our clock and at every call.
+_OPTIONS: Options = {
+    "require": ["iss", "aud", "sub", "iat", "exp", "scope"],
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+_LATEST = 2**53
+
+
+class _Verified(NamedTuple):
+    """Whose a token is, and when it serves, in seconds since 1970."""
+
+    caller: Caller
+    begins_at: float
+    ends_at: float
 
 
 async def authenticate(request: web.Request, scopes: frozenset[str]) -> Caller:
@@ -24,17 +39,18 @@ async def authenticate(request: web.Request, scopes: frozenset[str]) -> Caller:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN:
         raise Refusal("unauthenticated")
-    caller = await _verify(services(request).token_keys, token.strip())
+    wired = services(request)
+    caller = await _verify(wired.token_keys, token.strip(), wired.clock())
     if not scopes & caller.scopes:
         raise Refusal("scope_missing", needed=" / ".join(sorted(scopes)))
     return caller
 
 
-async def _verify(token_keys: TokenKeys, token: str) -> Caller:
+async def _verify(token_keys: TokenKeys, token: str, now: float) -> Caller:
     try:
         for key in await token_keys.find(_key_id(token)):
             if verified := _verified(token, key):
-                return _unexpired(*verified)
+                return _in_its_time(verified, now)
     except (jwt.PyJWTError, ValueError) as error:
         raise Refusal("unauthenticated") from error
     raise Refusal("unauthenticated")
@@ -51,39 +67,32 @@ def _key_id(token: str) -> str | None:
 
 
 @lru_cache(maxsize=REMEMBERED_TOKENS)
-def _verified(token: str, key: jwt.PyJWK) -> tuple[Caller, float] | None:
-    """The caller and the token's end (seconds since 1970); None when another key signed. Raises `jwt.PyJWTError` or
-    `ValueError` for anything else."""
+def _verified(token: str, key: jwt.PyJWK) -> _Verified | None:
+    """None when another key signed. Raises `jwt.PyJWTError` or `ValueError` for anything else."""
     try:
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            audience=AUDIENCE,
-            leeway=LEEWAY_S,
-            options={"require": _REQUIRED},
-        )
+        claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=AUDIENCE, options=_OPTIONS)
     except jwt.InvalidSignatureError:
         return None
-    return _caller(claims), claims["exp"]
+    issued_at, ends_at = _seconds(claims["iat"]), _seconds(claims["exp"])
+    if not 0 < ends_at - issued_at <= MAX_LIFETIME_S:
+        raise ValueError("the token lives too long")
+    return _Verified(_caller(claims), max(issued_at, _seconds(claims.get("nbf", issued_at))), ends_at)
 
 
-def _unexpired(caller: Caller, expires_at: float) -> Caller:
-    if time.time() >= expires_at + LEEWAY_S:
-        raise ValueError("the token has expired")
-    return caller
+def _in_its_time(verified: _Verified, now: float) -> Caller:
+    if not verified.begins_at - LEEWAY_S <= now < verified.ends_at + LEEWAY_S:
+        raise ValueError("the token has expired, or does not serve yet")
+    return verified.caller
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
-    if not 0 < _seconds(claims["exp"]) - _seconds(claims["iat"]) <= MAX_LIFETIME_S:
-        raise ValueError("the token lives too long")
     iss, sub, scope = (_word(claims[name]) for name in ("iss", "sub", "scope"))
     return Caller(iss, sub, frozenset(scope.split()))
 
 
 def _seconds(claim: object) -> float:
-    """Seconds since 1970 as a number: PyJWT takes text with digits as well."""
-    if isinstance(claim, int | float):
+    """Seconds since 1970 as a number that others can be taken from."""
+    if isinstance(claim, int | float) and abs(claim) < _LATEST:
         return claim
     raise ValueError("a claim is not a time")
 

@@ -11,7 +11,7 @@ from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import TokenKeys
 from checkin_service.domain.decision import Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import FaceEngine, Liveness, ObjectStore
+from checkin_service.ports import Clock, FaceEngine, Liveness, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.caller import Caller
 from checkin_service.web.messages import Language, negotiate
@@ -32,6 +32,7 @@ class Services:
     rate_limit: RateLimit
     metrics: Metrics
     box: Box
+    clock: Clock
 
 
 SERVICES = web.AppKey("services", Services)
@@ -47,5 +48,5 @@ def caller(request: web.Request) -> Caller:
     return request[CALLER]
 
 
-def language(request: web.Request) -> Language:
+def language(request: web.BaseRequest) -> Language:
     return negotiate(request.headers.get("Accept-Language"))

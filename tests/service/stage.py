@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -15,12 +16,15 @@ from uuid import uuid4
 
 import aiohttp
 import asyncpg
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
 from checkin_service.adapters.token_keys import development_key_set, development_token
 from checkin_service.app import Stores, make_app
+from checkin_service.ports import Clock
 from checkin_service.settings import Settings, read_settings
+from checkin_service.web.server import make_runner
 from tests.service.fixed_engine import Copy, FixedEngine, Shown
 
 Json = dict[str, Any]
@@ -291,19 +295,27 @@ def members_digest(status: Json) -> str:
     return "sha256:" + hashlib.sha256(b"".join(sorted(lines))).hexdigest()
 
 
+class Served(TestServer):
+    """With the server that `serve` has, at a free port."""
+
+    async def _make_runner(self, **_: Any) -> web.AppRunner:
+        return make_runner(self.app)
+
+
 @asynccontextmanager
 async def running_service(
     database_url: str,
     redis_url: str,
     data_dir: Path,
     engine: FixedEngine | Literal["real"] | None = None,
+    clock: Clock = time.time,
+    /,
     **environment: str,
 ) -> AsyncIterator[Stage]:
     """A service on these stores with a fixed engine, or with the real worker pool; at the test client's address."""
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
     faces = engine if isinstance(engine, FixedEngine) else FixedEngine()
     stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
-    server = TestServer(make_app(settings, stores, None if engine == "real" else lambda _: faces.running()))
-    await server.start_server(auto_decompress=False)  # as `serve` does
-    async with TestClient(server) as client:
+    app = make_app(settings, stores, None if engine == "real" else lambda _: faces.running(), clock)
+    async with TestClient(Served(app)) as client:
         yield Stage(client, settings, database_url, faces)

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -23,11 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from checkin_service.adapters import token_keys
+from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.token_keys import KeySetError, TokenKeys, development_key_set
 from checkin_service.web import auth
 from checkin_service.web.routes import ROUTES
 from tests.access import SERVED
-from tests.service.stage import Json, Reply, Stage
+from tests.service.stage import Json, Reply, Stage, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -162,13 +162,15 @@ async def test_claims_that_do_not_serve(shared_stage: Stage, name: str) -> None:
 
 
 async def test_a_token_that_served_before_ends_all_the_same(
-    shared_stage: Stage, monkeypatch: pytest.MonkeyPatch
+    shared_stage: Stage, stores: EmbeddedStores, tmp_path: Path
 ) -> None:
-    bearer = f"Bearer {shared_stage.token('p-1', 'checkin')}"
-    assert (await _ask(shared_stage, bearer)).status == 200
-    later = time.time() + auth.MAX_LIFETIME_S + auth.LEEWAY_S
-    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: later))
-    await _assert_refused(shared_stage, bearer)
+    now = time.time()
+    clock = iter([now, now + auth.MAX_LIFETIME_S + auth.LEEWAY_S + 1])
+    at = shared_stage.database_url, stores.redis_url or "", shared_stage.settings.data_dir
+    async with running_service(*at, None, lambda: next(clock)) as stage:
+        bearer = f"Bearer {stage.token('p-1', 'checkin')}"
+        assert (await _ask(stage, bearer)).status == 200
+        await _assert_refused(stage, bearer)
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "iat", "exp", "scope"])
