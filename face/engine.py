@@ -1,10 +1,12 @@
 """The engine: decode, find, measure, align, describe."""
 
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+from PIL import Image
 
 from face.analysis import Analysis, FaceBox
 from face.detector import Detector, Look
@@ -66,7 +68,11 @@ class PhotoEngine:
         return self._describe(*self._look(photo))
 
     def warm_up(self) -> None:
-        """Run everything once, on a face of made-up landmarks."""
+        """Run everything once, on a face of made-up landmarks; also what Pillow loads when it is first needed."""
+        for kind in ("JPEG", "PNG"):
+            file = BytesIO()
+            Image.new("RGB", (_NEAR_SHORT_SIDE_PX, _NEAR_SHORT_SIDE_PX)).save(file, kind)
+            decode(file.getvalue())
         grey = np.full((_NEAR_SHORT_SIDE_PX, _NEAR_SHORT_SIDE_PX, 3), 128, np.uint8)
         places = np.array([[200, 200], [280, 200], [240, 240], [210, 290], [270, 290]], np.float64)
         self._detector.find(grey)

@@ -5,9 +5,10 @@ by page: half of the time of decoding. So freed memory is kept, up to a bound, a
 """
 
 import ctypes
+import os
 import resource
 import sys
-from pathlib import Path
+from functools import cache
 
 _LIBC = ctypes.CDLL(None)
 _M_TRIM_THRESHOLD = -1
@@ -23,11 +24,26 @@ def keep_freed_memory() -> None:
         _LIBC.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def address_space_bytes() -> int:
+    """What the process has mapped; 0 where that is not told."""
+    return _pages(0) * resource.getpagesize()
+
+
 def resident_bytes() -> int:
     """What the process holds of the machine's memory now; 0 where that is not told."""
+    return _pages(1) * resource.getpagesize()
+
+
+def _pages(column: int) -> int:
     if sys.platform != "linux":
         return 0
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(os.pread(_sizes(), 200, 0).split()[column])
+
+
+@cache
+def _sizes() -> int:
+    """Opened once: a confined process can't open it (:mod:`face.confinement`)."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def return_memory(beyond_bytes: int) -> None:

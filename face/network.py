@@ -1,9 +1,15 @@
 """Networks on onnxruntime: one thread each, because a process serves one core."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# From 1.29 on it reports to its maker over the network, by a thread of its own and under an id that it keeps in the
+# user's cache, unless this is set before it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 
 

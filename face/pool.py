@@ -37,7 +37,8 @@ class PoolTimeout(Exception):
 @dataclass(frozen=True, slots=True)
 class PoolStats:
     """What the pool is doing. ``failures`` are workers lost to a crash, a hang or memory, ``start_fault`` why
-    the latest attempt to start one failed (None once one succeeded)."""
+    the latest attempt to start one failed (None once one succeeded), ``confined_by`` which of
+    :data:`face.confinement.MECHANISMS` hold the workers."""
 
     ready: int
     busy: int
@@ -47,6 +48,7 @@ class PoolStats:
     failures: int
     recycled: int
     start_fault: str | None
+    confined_by: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +108,7 @@ class WorkerPool:
         self._closed = False
         self._busy = self._starting = self._jobs = self._failures = self._recycled = 0
         self._start_fault: str | None = None
+        self._confined_by: tuple[str, ...] = ()
         self.model_id = ""
 
     async def __aenter__(self) -> Self:
@@ -144,6 +147,7 @@ class WorkerPool:
             failures=self._failures,
             recycled=self._recycled,
             start_fault=self._start_fault,
+            confined_by=self._confined_by,
         )
 
     async def analyse(self, photo: bytes) -> Analysis:
@@ -275,6 +279,7 @@ class WorkerPool:
         return await WorkerProcess.start(self._command, self._start_limit_s)
 
     def _join(self, worker: WorkerProcess) -> None:
+        self._confined_by = worker.confined_by
         self._crew.add(worker)
         self._idle.append(worker)
         self._run(self._watch(worker))

@@ -3,7 +3,7 @@
 It builds the engine that ``FACTORY`` ("module:function") makes of ``OPTIONS`` (JSON), says that it is ready,
 and answers one photograph after another on the socket ``FD`` until that closes. A refused picture is an
 answer; any other fault ends the process, because what it left behind is unknown. Nothing is printed: a stack
-trace may hold parts of a picture.
+trace may hold parts of a picture. Once the engine is built, the process is confined: before the first photograph.
 """
 
 import ctypes
@@ -13,13 +13,13 @@ import signal
 import socket
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from face.analysis import Engine, analysis_to_json
+from face.confinement import close_inherited, confine
 from face.frames import MOST_PHOTO_BYTES, PREFIX, body_length, frame
 from face.image_errors import ImageError, error_to_json
-from face.memory import resident_bytes, return_memory
+from face.memory import address_space_bytes, resident_bytes, return_memory
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -30,13 +30,14 @@ _KEPT_BYTES = 32 * 1024 * 1024
 
 def main(channel: socket.socket, factory: str, options: dict[str, Any], headroom_bytes: int) -> None:
     _depend_on_parent()
+    close_inherited(channel.fileno())
     try:
         engine = _built(factory, options)
     except Exception as fault:  # noqa: BLE001 - whatever stops the engine is what the parent has to hear
         _reply(channel, {"fault": f"{type(fault).__name__}: {fault}"})
         return
     _limit_memory(headroom_bytes)
-    _reply(channel, {"ready": engine.model_id})
+    _reply(channel, {"ready": engine.model_id, "confined_by": confine()})
     with channel.makefile("rb") as photos:
         _serve(channel, photos, engine)
 
@@ -60,8 +61,7 @@ def _limit_memory(headroom_bytes: int) -> None:
     """
     if sys.platform != "linux":
         return
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + headroom_bytes
+    most = address_space_bytes() + headroom_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 

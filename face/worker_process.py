@@ -36,6 +36,7 @@ class WorkerProcess:
         self._writer = writer
         self.jobs = 0
         self.model_id = ""
+        self.confined_by: tuple[str, ...] = ()
 
     @classmethod
     async def start(cls, command: Sequence[str], start_limit_s: float) -> Self:
@@ -46,7 +47,7 @@ class WorkerProcess:
         worker = await cls._spawned(command)
         try:
             async with asyncio.timeout(start_limit_s):
-                worker.model_id = _model_id(await worker._reply())
+                worker._introduce(await worker._reply())
         except TimeoutError:
             await worker.end()
             raise WorkerFailed(f"the worker was not ready after {start_limit_s:g} s") from None
@@ -60,12 +61,26 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await _connected(ours)
+            launch = asyncio.create_task(_launched(theirs.fileno(), command))
             try:
-                process = await _launched(theirs.fileno(), command)
+                process = await asyncio.shield(launch)
+            except (
+                asyncio.CancelledError
+            ):  # whoever is cancelled while a process starts must not leave it behind
+                await cls(await launch, reader, writer).end()
+                raise
             except BaseException:
                 writer.close()
                 raise
         return cls(process, reader, writer)
+
+    def _introduce(self, reply: dict[str, Any]) -> None:
+        """What it says of itself once its engine is warm."""
+        match reply:
+            case {"ready": str(model_id), "confined_by": [*mechanisms]}:
+                self.model_id, self.confined_by = model_id, tuple(map(str, mechanisms))
+            case _:
+                raise WorkerFailed("the worker did not say that it is ready")
 
     @property
     def pid(self) -> int:
@@ -140,12 +155,6 @@ async def _launched(channel: int, command: Sequence[str]) -> asyncio.subprocess.
         env=_environment(),
         start_new_session=True,
     )
-
-
-def _model_id(reply: dict[str, Any]) -> str:
-    if not isinstance(reply.get("ready"), str):
-        raise WorkerFailed("the worker did not say that it is ready")
-    return str(reply["ready"])
 
 
 def _environment() -> dict[str, str]:

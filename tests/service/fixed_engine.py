@@ -51,7 +51,15 @@ class FixedEngine:
     """
 
     stats = PoolStats(
-        ready=1, busy=0, starting=0, waiting=0, jobs=0, failures=0, recycled=0, start_fault=None
+        ready=1,
+        busy=0,
+        starting=0,
+        waiting=0,
+        jobs=0,
+        failures=0,
+        recycled=0,
+        start_fault=None,
+        confined_by=("landlock", "seccomp"),
     )
 
     def __init__(self, models: Sequence[str] = MODELS) -> None:
