@@ -34,7 +34,7 @@ from checkin_service.adapters.token_keys import (
     development_key_set,
     development_token,
 )
-from checkin_service.app import DRAIN_S, Stores, evidence_store, make_app, models_of
+from checkin_service.app import Stores, evidence_store, make_app, models_of
 from checkin_service.core_files import leave_no_core_file
 from checkin_service.domain.retention import POLICY_VERSION
 from checkin_service.logs import configure_logs
@@ -45,6 +45,7 @@ from checkin_service.usecases.after_restore import after_restore
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
+from checkin_service.web.server import make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
 
 # What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
@@ -326,13 +327,8 @@ async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(
-        make_app(settings, stores),
-        access_log=None,
-        # we refuse compressed bodies ourselves; inflating them is the sender's lever
-        auto_decompress=False,
-        shutdown_timeout=DRAIN_S,
-    )
+    raise_file_limit()
+    runner = make_runner(make_app(settings, stores))
     try:
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)

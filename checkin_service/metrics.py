@@ -38,6 +38,12 @@ class Metrics:
             "Time for which connections were held",
             registry=self.registry,
         )
+        self.cut_connections = Counter(
+            "checkin_connections_cut",
+            "Connections ended by us, by why: idle, answer (late or unread), crowded",
+            ["why"],
+            registry=self.registry,
+        )
         self.redis_failures = Counter(
             "checkin_redis_failures", "Rate limits left open because Redis failed", registry=self.registry
         )

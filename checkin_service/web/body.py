@@ -19,6 +19,10 @@ from checkin_service.usecases.refusals import Refusal
 
 JSON_LIMIT = 2 * 1024 * 1024
 RECEIVE_TIMEOUT_S = 60
+# 8 kB/s: slower than this for so long is no network, but somebody who holds a place
+RATE_WINDOW_S = 10
+RATE_BYTES = 80_000
+CONTINUE = "100-continue"
 MAX_JSON_DEPTH = 64
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -46,22 +50,38 @@ def require_content_type(request: web.Request, expected: str) -> None:
 async def receive(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
     """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow,
     malformed."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refusal("unsupported_media_type", expected="identity")
-    if (request.content_length or 0) > limit:
-        raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
-    received = 0
+    _check_announced(request, limit)
+    if request.headers.get("Expect", "").lower() == CONTINUE:
+        await _ask_for_the_body(request)
+    loop, received, due = asyncio.get_running_loop(), 0, RATE_BYTES
     try:
-        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S), asyncio.timeout(RATE_WINDOW_S) as window:
             async for chunk in request.content.iter_any():
                 received += len(chunk)
                 if received > limit:
                     raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
+                if received >= due:
+                    due = received + RATE_BYTES
+                    window.reschedule(loop.time() + RATE_WINDOW_S)
                 take(chunk)
     except TimeoutError as error:
         raise Refusal("too_slow") from error
     except web.RequestPayloadError as error:
         raise Refusal("malformed") from error
+
+
+def _check_announced(request: web.Request, limit: int) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refusal("unsupported_media_type", expected="identity")
+    if (request.content_length or 0) > limit:
+        raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
+
+
+async def _ask_for_the_body(request: web.Request) -> None:
+    """Only now: who was refused before need not send it."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # the answer itself has not begun
+    request.writer.output_size = 0
 
 
 def parse_json(text: bytes | str) -> Any:

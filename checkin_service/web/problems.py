@@ -12,9 +12,10 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres.database import DATABASE_FAILURES
 from checkin_service.adapters.token_keys import KeySetError
+from checkin_service.metrics import Metrics
 from checkin_service.ports import StoreUnavailable
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.web.context import REQUEST_ID, language, services
+from checkin_service.web.context import REQUEST_ID, Services, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
 from checkin_service.web.messages import Language, fault_text, problem_text
 from face import PoolFull, PoolTimeout, WorkerFailed
@@ -41,11 +42,26 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     request[REQUEST_ID] = uuid4().hex
     started = time.perf_counter()
     response = await _answer(request, handler)
+    _tell(services(request).metrics, request, response, _route(request), time.perf_counter() - started)
+    return response
+
+
+def answer_unread(
+    wired: Services, request: web.BaseRequest, refusal: Refusal, status: int | None = None
+) -> web.Response:
+    """The answer to what never reached a middleware, as it is no HTTP or never came to its end."""
+    request[REQUEST_ID] = uuid4().hex
+    response = problem(request, refusal, status)
+    _tell(wired.metrics, request, response, "unknown", 0.0)
+    return response
+
+
+def _tell(
+    metrics: Metrics, request: web.BaseRequest, response: web.StreamResponse, route: str, seconds: float
+) -> None:
     response.headers["X-Request-Id"] = request[REQUEST_ID]
-    seconds = time.perf_counter() - started
-    route = _route(request)
     method = "any" if route == "unknown" else request.method
-    services(request).metrics.requests.labels(method, route, response.status).observe(seconds)
+    metrics.requests.labels(method, route, response.status).observe(seconds)
     log.info(
         "request",
         request_id=request[REQUEST_ID],
@@ -54,7 +70,6 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         status=response.status,
         ms=round(seconds * 1000, 1),
     )
-    return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,7 +89,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(request, Refusal("unavailable"), status=500)
 
 
-def problem(request: web.Request, refusal: Refusal, status: int | None = None) -> web.Response:
+def problem(request: web.BaseRequest, refusal: Refusal, status: int | None = None) -> web.Response:
     """The refusal in the caller's language."""
     code, spoken = ERROR_CODES[refusal.code], language(request)
     headers = {"Content-Language": str(spoken), **refusal.params.get("headers", {})}

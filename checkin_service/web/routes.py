@@ -86,7 +86,11 @@ def add_routes(app: web.Application) -> None:
         # what can be got can also be asked for without its body
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         for method in methods:
-            app.router.add_route(method, route.path, handler)
+            app.router.add_route(method, route.path, handler, expect_handler=_expected)
+
+
+async def _expected(_: web.Request) -> None:
+    """Nothing yet: a body is asked for when it is read, see `body.receive`."""
 
 
 def _guarded(route: Route) -> Handler:
