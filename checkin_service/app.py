@@ -39,7 +39,7 @@ from checkin_service.web.context import SERVICES, Services
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
 from checkin_service.web.server import check_head
-from face import DLIB_RESNET_MODEL, SFACE_MODEL, WorkerPool, operating_points
+from face import DLIB_RESNET_MODEL, MECHANISMS, SFACE_MODEL, WorkerPool, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
@@ -125,6 +125,8 @@ async def _open_services(
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))
+    if missing := tuple(name for name in MECHANISMS if name not in faces.stats.confined_by):
+        log.warning("faces_not_confined", missing=missing)
     policy = _policy(settings)
     await _settle_references(database, models_of(settings))
     return Services(

@@ -16,6 +16,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
     "request": frozenset({"request_id", "method", "route", "status", "ms"}),
     "unavailable": frozenset({"request_id", "error"}),
     "defect": frozenset({"request_id", "error", "at"}),
+    "faces_not_confined": frozenset({"missing"}),
     "references_settled": frozenset({"persons", "models"}),
     "sweep_failed": frozenset({"error"}),
     "restored": frozenset(),

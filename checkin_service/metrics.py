@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from checkin_service.adapters.postgres.calendars import Reach
 from checkin_service.domain.calendar import end_of
-from face import PoolStats
+from face import MECHANISMS, PoolStats
 
 
 class Metrics:
@@ -69,6 +69,12 @@ class Metrics:
             "Workers lost to a crash, a hang or memory",
             registry=self.registry,
         )
+        self.faces_confined = Gauge(
+            "checkin_face_workers_confined",
+            "1 where this mechanism of the kernel holds the face workers",
+            ["by"],
+            registry=self.registry,
+        )
 
     def count_left_out(self, why: str, members: int) -> None:
         self.left_out.labels(why).inc(members)
@@ -82,6 +88,8 @@ class Metrics:
         self.face_jobs.set(stats.waiting)
         self.face_workers.set(stats.ready)
         self.face_failures.set(stats.failures)
+        for mechanism in MECHANISMS:
+            self.faces_confined.labels(mechanism).set(mechanism in stats.confined_by)
 
     def render(self) -> bytes:
         """The text exposition format."""

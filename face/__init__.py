@@ -15,6 +15,7 @@ from face.comparison import (
     best_score,
     compare,
 )
+from face.confinement import MECHANISMS
 from face.fingerprint import Resemblance, is_copy, resemblance
 from face.header import check_header
 from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
@@ -28,6 +29,7 @@ __all__ = [
     "DLIB_RESNET_MODEL",
     "ENGINE_FACTORY",
     "FINGERPRINT",
+    "MECHANISMS",
     "SFACE_MODEL",
     "Analysis",
     "Engine",

@@ -153,10 +153,10 @@ class WorkerPool:
     async def analyse(self, photo: bytes) -> Analysis:
         """What the engine says about a JPEG or PNG.
 
-        Raises ``ImageError`` for a picture that cannot be read (one that cost two workers is not tried again),
-        :class:`PoolFull` at once, :class:`PoolTimeout`, or :class:`WorkerFailed`; ``ValueError`` for more than
-        32 MB. A caller that is cancelled frees its place in the queue; a photograph already in a worker is
-        finished and its answer dropped.
+        Raises ``ImageError`` for a picture that cannot be read (one that has cost two workers counts as such, and
+        is not tried again), :class:`PoolFull` at once, :class:`PoolTimeout`, or :class:`WorkerFailed`;
+        ``ValueError`` for more than 32 MB. A caller that is cancelled frees its place in the queue; a photograph
+        already in a worker is finished and its answer dropped.
         """
         if len(photo) > MOST_PHOTO_BYTES:
             raise ValueError(f"a photograph of {len(photo)} bytes")
@@ -221,9 +221,12 @@ class WorkerPool:
             self._dispatch()
 
     def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
-        self._quarantine.blame(job.digest)
         self._lose(worker)
-        job.fail(fault)
+        try:
+            self._quarantine.blame(job.digest)
+            job.fail(fault)
+        except ImageUnreadable as refusal:
+            job.fail(refusal)
 
     def _release(self, worker: WorkerProcess) -> None:
         if worker not in self._crew:
@@ -301,9 +304,11 @@ class _Quarantine:
     """Photographs, by digest, that ended a worker; twice is too often. The oldest are forgotten.
 
     >>> quarantine = _Quarantine(most=2)
-    >>> for digest in (b"a", b"a", b"b", b"c"):
+    >>> for digest in (b"a", b"b", b"c", b"a"):
     ...     quarantine.blame(digest)
-    >>> quarantine.check(b"a")
+    >>> quarantine.blame(b"c")
+    Traceback (most recent call last):
+    face.image_errors.ImageUnreadable: This photograph cannot be analysed. Take another one.
     """
 
     def __init__(self, most: int = _MOST_QUARANTINED) -> None:
@@ -311,9 +316,11 @@ class _Quarantine:
         self._deaths: dict[bytes, int] = {}
 
     def blame(self, digest: bytes) -> None:
+        """Raises ``ImageUnreadable`` for the second time, and whenever it is asked again (:meth:`check`)."""
         self._deaths[digest] = self._deaths.pop(digest, 0) + 1
         if len(self._deaths) > self._most:
             del self._deaths[next(iter(self._deaths))]
+        self.check(digest)
 
     def check(self, digest: bytes) -> None:
         if self._deaths.get(digest, 0) >= 2:

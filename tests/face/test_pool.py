@@ -109,13 +109,13 @@ async def test_an_idle_worker_that_dies_is_replaced() -> None:
         assert (await seen_from_inside(pool))["pid"] != first["pid"]
 
 
-async def test_the_second_death_on_a_photograph_is_the_last() -> None:
+async def test_the_second_death_on_a_photograph_is_the_last_and_makes_it_unreadable() -> None:
     async with fixed_pool(workers=1) as pool:
-        for _ in range(2):
-            with pytest.raises(WorkerFailed):
-                await pool.analyse(engines.CRASH)
-        with pytest.raises(ImageUnreadable, match="Take another one"):
+        with pytest.raises(WorkerFailed):
             await pool.analyse(engines.CRASH)
+        for _ in range(3):
+            with pytest.raises(ImageUnreadable, match="Take another one"):
+                await pool.analyse(engines.CRASH)
         assert pool.stats.failures == 2
         with pytest.raises(WorkerFailed):
             await pool.analyse(engines.CRASH + b"#")
