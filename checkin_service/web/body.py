@@ -18,7 +18,8 @@ from multipart import parse_options_header
 from checkin_service.usecases.refusals import Refusal
 
 JSON_LIMIT = 2 * 1024 * 1024
-RECEIVE_TIMEOUT_S = 60
+# a minute, and what 6 MB at 100 kB/s take more
+RECEIVE_TIMEOUT_S = 64
 # 8 kB/s: slower than this for so long is no network, but somebody who holds a place
 RATE_WINDOW_S = 10
 RATE_BYTES = 80_000

@@ -19,11 +19,11 @@ from checkin_service.web.problems import answer_unread, place_of
 
 DRAIN_S = 30
 
-HEAD_S = 15
+HEAD_S = 15.0
 """From the first byte of a request, or from connecting, to the end of its headers."""
-ANSWER_S = 150
+ANSWER_S = 150.0
 """From there to the answer, and once more until the answer has been read: more than a body may take and a verdict."""
-IDLE_S = 75
+IDLE_S = 75.0
 """Between two requests: more than the minute after which proxies give up an idle connection themselves."""
 LINGER_S = 5
 """How long what is left of a body is still read once it is answered, so that the sender sees the answer and no reset;

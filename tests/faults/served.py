@@ -2,7 +2,7 @@
 
 python -m tests.faults.served --database URL --redis URL --data-dir DIR --port PORT [switch…]
 
-A switch turns one defence off, for the control of a promise's test.
+A switch turns one defence off, for the control of a promise's test, or makes it quicker.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from checkin_service.app import Stores
 from checkin_service.settings import read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
+from checkin_service.web import body, server
 from face import Analysis
 from tests.service.fixed_engine import FixedEngine
 
@@ -84,7 +85,25 @@ def commit_asynchronously() -> None:
     database._assert_durable = trust  # type: ignore[assignment]
 
 
-SWITCHES = {"--answer-early": answer_before_commit, "--commit-asynchronously": commit_asynchronously}
+def be_impatient() -> None:
+    """The limits of time at a tenth, the least rate the same; few connections."""
+    body.RATE_WINDOW_S, body.RATE_BYTES = 1, 8_000
+    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 15
+    server.CONNECTIONS_LIMIT = 300
+
+
+def be_patient() -> None:
+    """No limit of time: what promise 12 forbids."""
+    body.RECEIVE_TIMEOUT_S = body.RATE_WINDOW_S = 3600
+    server.HEAD_S = server.IDLE_S = server.ANSWER_S = 3600
+
+
+SWITCHES = {
+    "--answer-early": answer_before_commit,
+    "--commit-asynchronously": commit_asynchronously,
+    "--impatient": be_impatient,
+    "--patient": be_patient,
+}
 
 
 async def serve(options: argparse.Namespace) -> None:
