@@ -441,16 +441,143 @@ BEGIN
 END
 $$;
 
--- Every command with its actor and reason, and every other change that somebody answers for.
+-- Every command with its actor and reason, every decision, every view of evidence and every other change that somebody
+-- answers for: docs/audit.md. Each row's hash covers the row before it, so that none can be changed, taken out or put in
+-- between unseen. Details alone may go, with the person of whom they tell: the hash covers no more of them than a salted
+-- digest, and the erasure's own row names the rows that it emptied.
 CREATE TABLE audit (
-    audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at       timestamptz NOT NULL DEFAULT checkin_now(),
-    iss      text NOT NULL,
-    actor    text NOT NULL,
-    action   text NOT NULL,
-    task_id  text,
-    details  jsonb NOT NULL
+    seq            bigint PRIMARY KEY CHECK (seq >= 1),
+    at             timestamptz NOT NULL,
+    iss            text NOT NULL,
+    actor          text NOT NULL,
+    action         text NOT NULL,
+    task_id        text,
+    -- json, not jsonb: the digest is of these very characters
+    details        json,
+    salt           bytea,
+    details_digest bytea NOT NULL,
+    prev           bytea NOT NULL,
+    hash           bytea NOT NULL,
+    CHECK ((details IS NULL) = (salt IS NULL))
 );
+CREATE INDEX audit_person ON audit ((details->>'person_id')) WHERE details->>'person_id' IS NOT NULL;
+CREATE INDEX audit_pseudonym ON audit ((details->>'pseudonym')) WHERE details->>'pseudonym' IS NOT NULL;
+
+-- A field as the hash covers it: its length in bytes, four of them, and its UTF-8; null has the length -1 and nothing more.
+CREATE FUNCTION audit_field(value text) RETURNS bytea LANGUAGE sql IMMUTABLE RETURN
+    CASE WHEN value IS NULL THEN int4send(-1)
+         ELSE int4send(octet_length(convert_to(value, 'UTF8'))) || convert_to(value, 'UTF8') END;
+
+-- The one way into the audit. Like the feed it comes last in a transaction, and under the feed's lock (FEED_LOCK in
+-- adapters/postgres/feed.py): with one lock for both, writers need no order between them. The lock and the look at the
+-- head are two statements on purpose, see `append_changes`.
+CREATE FUNCTION append_audit(iss text, actor text, action text, task_id text, details json) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    head audit;
+    added audit;
+BEGIN
+    PERFORM pg_advisory_xact_lock(x'66656564'::bigint);
+    SELECT * INTO head FROM audit ORDER BY seq DESC LIMIT 1;
+    added.seq := coalesce(head.seq, 0) + 1;
+    added.prev := coalesce(head.hash, decode(repeat('00', 32), 'hex'));
+    added.at := checkin_now();
+    added.iss := iss;
+    added.actor := actor;
+    added.action := action;
+    added.task_id := task_id;
+    added.details := details;
+    added.salt := uuid_send(gen_random_uuid());
+    added.details_digest := sha256(added.salt || convert_to(details::text, 'UTF8'));
+    added.hash := sha256(
+        added.prev || audit_field(added.seq::text)
+        || audit_field(to_char(added.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        || audit_field(iss) || audit_field(actor) || audit_field(action) || audit_field(task_id)
+        || added.details_digest);
+    INSERT INTO audit SELECT added.*;
+END
+$$;
+
+-- What makes of attempts the bare fact that they were made. `erased_at` is what allows that in an accepted one.
+CREATE FUNCTION forget_figures(ids uuid[]) RETURNS void LANGUAGE sql AS $$
+    UPDATE attempt SET
+        fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL, score = NULL,
+        threshold = NULL, operating_point = NULL, live = NULL, liveness = NULL, copy_distance = NULL, copy_bits = NULL,
+        rival_score = NULL, photo_sha256 = NULL, device = NULL, signals = '[]', erased_at = checkin_now()
+    WHERE check_in_id = ANY(ids)
+$$;
+
+-- What the service's role may not do by itself to attempts and audit, and an erasure must: take out what they say of a
+-- person. Never without its own row in the audit. The caller holds person and tasks, and has deleted what hangs on the
+-- attempts.
+CREATE FUNCTION erase_judged(erased text, iss text, actor text, pseudonym text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE emptied bigint[];
+BEGIN
+    DELETE FROM attempt a WHERE a.person_id = erased
+        AND NOT EXISTS (SELECT FROM acceptance c WHERE c.check_in_id = a.check_in_id);
+    PERFORM forget_figures(ARRAY(
+        SELECT a.check_in_id FROM attempt a WHERE a.person_id = erased AND a.erased_at IS NULL));
+    PERFORM pg_advisory_xact_lock(x'66656564'::bigint);
+    WITH gone AS (
+        UPDATE audit SET details = NULL, salt = NULL WHERE details->>'person_id' = erased RETURNING seq)
+    SELECT array_agg(seq ORDER BY seq) INTO emptied FROM gone;
+    PERFORM append_audit(iss, actor, 'erase', NULL, json_build_object(
+        'pseudonym', pseudonym, 'emptied', coalesce(emptied, '{}')));
+END
+$$;
+
+-- What a purge takes of attempts and audit, a batch at a time; how many rows. However early `before` lies, none goes
+-- before the time that domain/retention.py gives it.
+CREATE FUNCTION purge_refused_attempts(before timestamptz, batch integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE removed integer;
+BEGIN
+    DELETE FROM attempt WHERE check_in_id = ANY(ARRAY(
+        SELECT x.check_in_id FROM attempt x
+        WHERE x.outcome = 'rejected' AND x.task_id IN (
+            SELECT e.task_id FROM task_end e WHERE e.over_at <= least(before, checkin_now() - interval '184 days'))
+        LIMIT batch FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
+CREATE FUNCTION purge_attempt_figures(before timestamptz, batch integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE due uuid[];
+BEGIN
+    due := ARRAY(
+        SELECT x.check_in_id FROM attempt x
+        WHERE x.outcome <> 'rejected' AND x.erased_at IS NULL AND x.task_id IN (
+            SELECT e.task_id FROM task_end e WHERE e.over_at <= least(before, checkin_now() - interval '184 days'))
+        LIMIT batch FOR UPDATE SKIP LOCKED);
+    PERFORM forget_figures(due);
+    RETURN cardinality(due);
+END
+$$;
+
+-- The oldest rows alone, up to the first that has to stay, and a row that says which hash the chain goes on from.
+CREATE FUNCTION purge_audit(before timestamptz, batch integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    kept bigint;
+    gone bigint[];
+    last_gone audit;
+BEGIN
+    PERFORM pg_advisory_xact_lock(x'66656564'::bigint);
+    SELECT min(a.seq) INTO kept FROM audit a WHERE a.at > least(before, checkin_now() - interval '1096 days');
+    gone := ARRAY(SELECT a.seq FROM audit a WHERE kept IS NULL OR a.seq < kept ORDER BY a.seq LIMIT batch);
+    IF gone = '{}' THEN
+        RETURN 0;
+    END IF;
+    SELECT * INTO last_gone FROM audit a WHERE a.seq = gone[cardinality(gone)];
+    PERFORM append_audit('checkin_service', 'system', 'purge_audit', NULL, json_build_object(
+        'seq', last_gone.seq, 'hash', encode(last_gone.hash, 'hex')));
+    DELETE FROM audit a WHERE a.seq = ANY(gone);
+    RETURN cardinality(gone);
+END
+$$;
 
 -- Answers of changing calls other than check-ins, whose receipt is their key.
 CREATE TABLE idempotency_key (
@@ -615,6 +742,7 @@ CREATE FUNCTION settle_check_in(
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     fact attempt;
+    is_new boolean := false;
     change_types text[] := '{}';
     change_type text;
     head task_facts;
@@ -639,6 +767,7 @@ BEGIN
         -- a second `too_many_attempts` of a day is the same fact
         INSERT INTO attempt SELECT fact.*
             ON CONFLICT (task_id, person_id, shanghai_day) WHERE reasons = ARRAY['too_many_attempts'] DO NOTHING;
+        is_new := FOUND;
         IF fact.outcome = 'review' THEN
             INSERT INTO review (review_id, kind, task_id, person_id, received_at)
                 VALUES (wanted, 'check_in', fact.task_id, fact.person_id, fact.received_at);
@@ -686,6 +815,10 @@ BEGIN
         change_types := change_types || ARRAY['task_completed'];
     END IF;
     -- last, because the feed's lock orders all writers
+    IF is_new THEN
+        PERFORM append_audit('checkin_service', 'system', 'judge', fact.task_id, json_build_object(
+            'check_in_id', wanted, 'person_id', fact.person_id, 'outcome', fact.outcome, 'reasons', fact.reasons));
+    END IF;
     FOREACH change_type IN ARRAY change_types LOOP
         PERFORM append_changes(feed_lock, ARRAY[head.task_id], change_type, instant);
     END LOOP;

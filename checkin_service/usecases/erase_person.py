@@ -3,7 +3,7 @@
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.feed import record_changes
-from checkin_service.adapters.postgres.tasks import read_now, write_audit
+from checkin_service.adapters.postgres.tasks import read_now
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.ports import ObjectStore
 from checkin_service.usecases.caller import Caller
@@ -27,9 +27,8 @@ async def erase_person(
         selfies = await forget_face(connection, person_id)
         if await persons.withdraw_consent(connection, person_id):
             await persons.record_processing(connection, keys.pseudonym(person_id), "consent_withdrawn", {})
-        reviewed = await persons.erase_person(connection, person_id)
-        await persons.record_processing(connection, keys.pseudonym(person_id), "erased", {})
-        details = {"pseudonym": keys.pseudonym(person_id).hex()}
-        await write_audit(connection, caller.iss, caller.sub, "erase", None, details)
+        pseudonym = keys.pseudonym(person_id)
+        await persons.record_processing(connection, pseudonym, "erased", {})
+        reviewed = await persons.erase_person(connection, person_id, pseudonym, caller.iss, caller.sub)
         await record_changes(connection, reviewed, "review_decided", await read_now(connection))
     await drop_objects(store, selfies)

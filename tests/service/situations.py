@@ -40,7 +40,7 @@ async def ordered(stage: Stage, task_id: str, command: str, body: Json | None = 
 async def traces(stage: Stage, task_id: str) -> tuple[list[str], list[str]]:
     """What a change leaves: feed entries and audit rows."""
     changes = await stage.sql("SELECT type FROM change WHERE task_id = $1 ORDER BY rev", task_id)
-    audit = await stage.sql("SELECT action FROM audit WHERE task_id = $1 ORDER BY audit_id", task_id)
+    audit = await stage.sql("SELECT action FROM audit WHERE task_id = $1 ORDER BY seq", task_id)
     return [row["type"] for row in changes], [row["action"] for row in audit]
 
 

@@ -96,7 +96,7 @@ async def test_a_command_is_written_down_with_who_and_why(shared_stage: Stage) -
     path = f"/v1/tasks/{task_id}/void"
     reply = await shared_stage.call("POST", path, "officer-7", "tasks", json=VOID | {"superseded_by": "T-2"})
     assert reply.status == 200
-    query = "SELECT iss, actor, action, details FROM audit WHERE task_id = $1 ORDER BY audit_id DESC LIMIT 1"
+    query = "SELECT iss, actor, action, details FROM audit WHERE task_id = $1 ORDER BY seq DESC LIMIT 1"
     row = (await shared_stage.sql(query, task_id))[0]
     assert (row["iss"], row["actor"], row["action"]) == ("checkin-development", "officer-7", "void")
     assert json.loads(row["details"]) == VOID | {"superseded_by": "T-2"}

@@ -124,7 +124,7 @@ async def test_the_platform_gets_the_same_and_its_name_is_written_down(stage: St
     for export in (mine, theirs.body):
         export["stored"].pop("audit")
     assert mine == theirs.body
-    rows = await stage.sql("SELECT actor FROM audit WHERE action = 'export' ORDER BY audit_id")
+    rows = await stage.sql("SELECT actor FROM audit WHERE action = 'export' ORDER BY seq")
     assert rows[1]["actor"] == "platform"
     assert "p-1" not in rows[0]["actor"]
 

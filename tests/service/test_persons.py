@@ -517,7 +517,7 @@ async def test_an_erasure_is_audited_under_the_pseudonym(shared_stage: Stage) ->
     person_id = new_id()
     await shared_stage.enrol(person_id)
     await erase(shared_stage, person_id)
-    query = "SELECT action FROM audit WHERE details->>'pseudonym' = $1 ORDER BY audit_id"
+    query = "SELECT action FROM audit WHERE details->>'pseudonym' = $1 ORDER BY seq"
     rows = await shared_stage.sql(query, keys_of(shared_stage).pseudonym(person_id).hex())
     assert [row["action"] for row in rows] == ["enrol", "erase"]
     texts = await shared_stage.sql("SELECT a::text FROM audit a")

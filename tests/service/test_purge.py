@@ -153,7 +153,7 @@ CASES: Mapping[Kind, Case] = {
     Kind.MEMBER_NAME: Case("member WHERE name <> ''", CLOSES_AT + LAWSUIT),
     Kind.CONSENT: Case("consent WHERE withdrawn_at IS NOT NULL", NOON + RECORD),
     Kind.PROCESSING_RECORD: Case("processing_record", NOON + RECORD),
-    Kind.AUDIT: Case("audit", NOON + RECORD),
+    Kind.AUDIT: Case("audit WHERE action = 'register'", NOON + RECORD),
 }
 
 

@@ -22,7 +22,7 @@ async def evidence(stage: Stage, review_id: str, language: str = "en") -> Json:
 
 async def viewings(stage: Stage) -> list[tuple[str, str, str, str]]:
     rows = await stage.sql(
-        "SELECT action, actor, task_id, details FROM audit WHERE action LIKE 'view_%' ORDER BY audit_id"
+        "SELECT action, actor, task_id, details FROM audit WHERE action LIKE 'view_%' ORDER BY seq"
     )
     return [(r["action"], r["actor"], r["task_id"], json.loads(r["details"])["review_id"]) for r in rows]
 

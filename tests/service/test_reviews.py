@@ -35,7 +35,7 @@ async def member(stage: Stage, task_id: str = "T1", index: int = 0) -> Json:
 
 
 async def audited(stage: Stage, action: str) -> list[Any]:
-    query = "SELECT iss, actor, task_id, details FROM audit WHERE action = $1 ORDER BY audit_id"
+    query = "SELECT iss, actor, task_id, details FROM audit WHERE action = $1 ORDER BY seq"
     return await stage.sql(query, action)
 
 

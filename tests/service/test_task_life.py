@@ -129,7 +129,7 @@ async def test_every_command_is_written_down_with_who_and_why(
     path = f"/v1/tasks/{task_id}/{call_of(command, person_id)}"
     reply = await shared_stage.call("POST", path, "officer-7", "tasks", json=body_of(command))
     assert reply.status == 200
-    query = "SELECT iss, actor, action, details FROM audit WHERE task_id = $1 ORDER BY audit_id DESC LIMIT 1"
+    query = "SELECT iss, actor, action, details FROM audit WHERE task_id = $1 ORDER BY seq DESC LIMIT 1"
     written = (await shared_stage.sql(query, task_id))[0]
     assert (written["iss"], written["actor"], written["action"]) == (
         "checkin-development",

@@ -224,17 +224,11 @@ async def delete_positions(connection: Connection, person_id: str) -> None:
     )
 
 
-# What makes of an attempt the bare fact that it was made. `erased_at` is what allows that in an accepted one.
-FORGET_FIGURES = """
-    fence_version = NULL, zone = NULL, distance_m = NULL, r95_m = NULL, model_id = NULL, score = NULL, threshold = NULL,
-    operating_point = NULL, live = NULL, liveness = NULL, copy_distance = NULL, copy_bits = NULL, rival_score = NULL,
-    photo_sha256 = NULL, device = NULL, signals = '[]', erased_at = checkin_now()
-"""
-
-
-async def erase_person(connection: Connection, person_id: str) -> list[str]:
-    """Deletes what is told of a person but the bare fact of completed check-ins. Biometrics and positions are gone
-    already, person and tasks locked.
+async def erase_person(
+    connection: Connection, person_id: str, pseudonym: bytes, iss: str, actor: str
+) -> list[str]:
+    """Deletes what is told of a person but the bare fact of completed check-ins, and writes into the audit who asked
+    for it. Biometrics and positions are gone already, person and tasks locked.
 
     Returns the tasks in which something of theirs was to be decided and is no more.
     """
@@ -259,17 +253,7 @@ async def erase_person(connection: Connection, person_id: str) -> list[str]:
         "UPDATE review_decision SET note = '' WHERE review_id IN (SELECT review_id FROM review WHERE person_id = $1)",
         person_id,
     )
-    await connection.execute(
-        """
-        DELETE FROM attempt WHERE person_id = $1
-        AND check_in_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
-        """,
-        person_id,
-    )
-    await connection.execute(
-        f"UPDATE attempt SET {FORGET_FIGURES} WHERE person_id = $1",  # noqa: S608  a constant
-        person_id,
-    )
+    await connection.execute("SELECT erase_judged($1, $2, $3, $4)", person_id, iss, actor, pseudonym.hex())
     await connection.execute(
         """
         DELETE FROM receipt r WHERE person_id = $1

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.postgres.persons import FORGET_FIGURES
 from checkin_service.domain.retention import Kind
 
 
@@ -23,11 +22,16 @@ class PurgeReceipt:
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """Which rows x of a table are `due` when the kind's period began at $1 or earlier, and what becomes of them."""
+    """Which rows x of a table are `due` when the kind's period began at $1 or earlier, and what becomes of them.
+
+    `effect`: the head of a statement on these rows, or `by_owner` the function that does it, for what the service's role
+    may not.
+    """
 
     table: str
     due: str
     effect: str
+    by_owner: bool = False
 
 
 def _deletion(table: str, due: str) -> _Removal:
@@ -36,6 +40,10 @@ def _deletion(table: str, due: str) -> _Removal:
 
 def _update(table: str, due: str, changes: str) -> _Removal:
     return _Removal(table, due, f"UPDATE {table} SET {changes}")  # noqa: S608  names of ours
+
+
+def _by_owner(function: str, table: str, due: str) -> _Removal:
+    return _Removal(table, due, function, by_owner=True)
 
 
 _TASK_OVER = "x.task_id IN (SELECT task_id FROM task_end WHERE over_at <= $1)"
@@ -64,9 +72,13 @@ _REMOVALS: Mapping[Kind, _Removal] = {
     Kind.REVIEW_NOTE: _update(
         "review_decision", f"x.note <> '' AND x.review_id IN {_REVIEWED_TASK_OVER}", "note = ''"
     ),
-    Kind.REFUSED_ATTEMPT: _deletion("attempt", f"x.outcome = 'rejected' AND {_TASK_OVER}"),
-    Kind.ATTEMPT_FIGURES: _update(
-        "attempt", f"x.outcome <> 'rejected' AND x.erased_at IS NULL AND {_TASK_OVER}", FORGET_FIGURES
+    Kind.REFUSED_ATTEMPT: _by_owner(
+        "purge_refused_attempts", "attempt", f"x.outcome = 'rejected' AND {_TASK_OVER}"
+    ),
+    Kind.ATTEMPT_FIGURES: _by_owner(
+        "purge_attempt_figures",
+        "attempt",
+        f"x.outcome <> 'rejected' AND x.erased_at IS NULL AND {_TASK_OVER}",
     ),
     Kind.ANSWER: _update(
         "receipt",
@@ -80,7 +92,7 @@ _REMOVALS: Mapping[Kind, _Removal] = {
     Kind.MEMBER_NAME: _update("member", f"x.name <> '' AND {_TASK_OVER}", "name = ''"),
     Kind.CONSENT: _deletion("consent", "x.withdrawn_at <= $1"),
     Kind.PROCESSING_RECORD: _deletion("processing_record", "x.at <= $1"),
-    Kind.AUDIT: _deletion("audit", "x.at <= $1"),
+    Kind.AUDIT: _by_owner("purge_audit", "audit", "x.at <= $1"),
 }
 
 # That a person, `{0}`, has a reference, enrolled before $1, and is named by no task but such as were over by then.
@@ -97,6 +109,9 @@ async def remove(connection: Connection, kind: Kind, before: datetime, limit: in
     """Removes at most so many rows of the kind whose period began at `before` or earlier; how many. Rows that another
     purge holds are left to it."""
     removal = _REMOVALS[kind]
+    if removal.by_owner:
+        removed: int = await connection.fetchval(f"SELECT {removal.effect}($1, $2)", before, limit)
+        return removed
     due = f"SELECT x.ctid FROM {removal.table} x WHERE {removal.due} LIMIT $2 FOR UPDATE SKIP LOCKED"  # noqa: S608
     tag: str = await connection.execute(f"{removal.effect} WHERE ctid = ANY(ARRAY({due}))", before, limit)
     return int(tag.rpartition(" ")[2])
