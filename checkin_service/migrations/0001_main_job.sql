@@ -745,6 +745,7 @@ DECLARE
     is_new boolean := false;
     change_types text[] := '{}';
     change_type text;
+    now_told record;
     head task_facts;
     head_json json;
     instant timestamptz;
@@ -806,11 +807,13 @@ BEGIN
                 WHERE last_position.received_at < excluded.received_at;
     END IF;
     DELETE FROM burst_frame b USING receipt r WHERE r.check_in_id = wanted AND b.challenge_id = r.challenge_id;
-    -- answered first: the facts count what is still to be judged
-    UPDATE receipt SET answer = given, leased_until = NULL WHERE check_in_id = wanted;
-    SELECT f.* INTO head FROM task_facts f JOIN receipt r USING (task_id) WHERE r.check_in_id = wanted;
+    -- what the facts count as still to be judged is judged with this
+    SELECT f AS facts, (r.answer IS NULL AND r.ended IS NULL AND r.received_at < f.closes_at)::integer AS own INTO now_told
+        FROM task_facts f JOIN receipt r USING (task_id) WHERE r.check_in_id = wanted;
+    head := now_told.facts;
+    head.unjudged := head.unjudged - now_told.own;
     head_json := row_to_json(head)::jsonb || jsonb_build_object('read_at', instant);
-    UPDATE receipt SET facts = head_json WHERE check_in_id = wanted;
+    UPDATE receipt SET answer = given, leased_until = NULL, facts = head_json WHERE check_in_id = wanted;
     IF 'member_accepted' = ANY(change_types) AND head.accepted = head.total AND NOT head.suspended THEN
         change_types := change_types || ARRAY['task_completed'];
     END IF;
