@@ -6,7 +6,7 @@ it can't parse, quoting it. `make_runner` is what `serve` and every test run the
 
 import asyncio
 import resource
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -111,8 +111,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        # uvloop's is no subclass, but has all of it
+        self._wire = cast(asyncio.Transport, transport)
         self._server.open += 1
         self._wait(HEAD_S)
         self._server.make_room()
