@@ -4,10 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import asyncpg
+
+from checkin_service.adapters.postgres.pulse import Pulse
 
 Connection = Any  # asyncpg's pooled proxy and plain connection share their methods but no type
 
@@ -25,7 +28,8 @@ DATABASE_FAILURES: tuple[type[BaseException], ...] = (
     TimeoutError,
     asyncio.TimeoutError,
 )
-ACQUIRE_TIMEOUT_S = 1.0
+# With what follows, a second at most until a 503.
+ACQUIRE_TIMEOUT_S = 0.8
 SESSION_SETTINGS = {
     "application_name": "checkin_service",
     "timezone": "UTC",
@@ -46,23 +50,52 @@ class DatabaseSetupError(RuntimeError):
     """The database can't serve as it is; the message says what to change."""
 
 
+class DatabaseAway(ConnectionError):
+    """The server can't be reached, or answers nobody."""
+
+
 class Database:
-    """A pool whose waiting and working times are bounded, so that a slow database sheds instead of queueing."""
+    """A pool whose waiting and working times are bounded, so that a slow database sheds instead of queueing.
+
+    While nobody is answered no connection is given, and who waits for an answer is not left waiting: see `notice`.
+    """
 
     def __init__(self, pool: asyncpg.Pool, held: Callable[[float], None]) -> None:
         """`held` is told for how many seconds a connection was used, each time one is given back."""
         self._pool = pool
         self._held = held
+        self._given: set[Connection] = set()
+        self._answers = True
+
+    async def notice(self, answers: bool) -> None:
+        """Told by the pulse. Without an answer every statement under way ends with one of `DATABASE_FAILURES`."""
+        self._answers = answers
+        if not answers:
+            await self._pool.expire_connections()
+            for connection in list(self._given):
+                connection.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for single statements. Raises one of `DATABASE_FAILURES` when none is free in a second."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            since = time.perf_counter()
-            try:
-                yield connection
-            finally:
-                self._held(time.perf_counter() - since)
+        connection, since = await self._take(), time.perf_counter()
+        self._given.add(connection)
+        try:
+            yield connection
+        finally:
+            self._given.discard(connection)
+            self._held(time.perf_counter() - since)
+            await self._pool.release(connection)
+
+    async def _take(self) -> Connection:
+        if not self._answers:
+            raise DatabaseAway("the database does not answer")
+        try:
+            return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except TimeoutError:  # an OSError too, but not the server's fault
+            raise
+        except OSError as error:  # such as a socket that is not there
+            raise DatabaseAway("the database can't be reached") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -85,6 +118,7 @@ async def open_database(
     url: str, max_connections: int, held: Callable[[float], None] = lambda _: None
 ) -> AsyncIterator[Database]:
     """Connects, checks that an acknowledged commit is durable, closes at the end."""
+    connect = partial(asyncpg.connect, url, timeout=5, server_settings=SESSION_SETTINGS)
     pool = await asyncpg.create_pool(
         url,
         min_size=min(2, max_connections),
@@ -98,7 +132,14 @@ async def open_database(
     try:
         async with pool.acquire() as connection:
             await _assert_durable(connection)
-        yield Database(pool, held)
+        database = Database(pool, held)
+        beating = asyncio.create_task(Pulse(connect, database.notice).beat())
+        try:
+            yield database
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
     finally:
         try:
             await asyncio.wait_for(pool.close(), timeout=10)
