@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ import pytest_asyncio
 from checkin_service.adapters.postgres.database import ACQUIRE_TIMEOUT_S
 from checkin_service.adapters.postgres.pulse import Pulse
 from tests.faults.every_route import WITHOUT_DATABASE, every_call
-from tests.faults.nemesis import OwnStores, own_stores
+from tests.faults.nemesis import OwnStores
 from tests.service.conftest import UNLIMITED
 from tests.service.stage import Reply, Stage, check_in_fields, photo_of, running_service
 
@@ -22,16 +22,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROMISED_S, AT_MOST_S = 1.0, 5.0
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[OwnStores]:
-    with own_stores() as stores:
-        yield stores
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(own: OwnStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    url = await own.databases.make()
-    at = url, own.redis_url, tmp_path_factory.mktemp("data")
+async def service(own_stores: OwnStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    url = await own_stores.databases.make()
+    at = url, own_stores.redis_url, tmp_path_factory.mktemp("data")
     async with running_service(*at, None, **UNLIMITED) as stage:
         await stage.ready_task("T1", "p-1")
         yield stage
@@ -76,26 +70,26 @@ async def assert_well(stage: Stage) -> None:
 
 
 async def test_killed_every_route_says_so_and_serves_again(
-    service: Stage, own: OwnStores, limit_s: float
+    service: Stage, own_stores: OwnStores, limit_s: float
 ) -> None:
-    own.postgres.kill()
+    own_stores.postgres.kill()
     await assert_all_say_so(service, limit_s)
-    own.postgres.start()
+    own_stores.postgres.start()
     await until_ready(service)
     for name, call in every_call().items():
         reply = await call.send(service)
         assert reply.status < 500, (name, reply)
 
 
-async def test_frozen_every_route_says_so(service: Stage, own: OwnStores, limit_s: float) -> None:
+async def test_frozen_every_route_says_so(service: Stage, own_stores: OwnStores, limit_s: float) -> None:
     """More calls than there are connections, the first of them in the middle of a statement."""
-    with own.postgres.frozen():
+    with own_stores.postgres.frozen():
         await assert_all_say_so(service, limit_s)
     await assert_well(service)
 
 
-async def test_known_to_be_frozen_nobody_waits(service: Stage, own: OwnStores) -> None:
-    with own.postgres.frozen():
+async def test_known_to_be_frozen_nobody_waits(service: Stage, own_stores: OwnStores) -> None:
+    with own_stores.postgres.frozen():
         assert (await service.person("p-1", "GET", "/v1/me")).status == 503
         reply, seconds = await timed(service.person("p-1", "GET", "/v1/me"))
     assert (reply.status, seconds < ACQUIRE_TIMEOUT_S) == (503, True)
@@ -103,16 +97,16 @@ async def test_known_to_be_frozen_nobody_waits(service: Stage, own: OwnStores) -
 
 
 async def test_frozen_in_the_middle_of_a_check_in_it_goes_on_with_the_same_key(
-    service: Stage, own: OwnStores, limit_s: float
+    service: Stage, own_stores: OwnStores, limit_s: float
 ) -> None:
     await service.ready_task("T2", "p-2")
     challenge_id, selfie = await service.challenge("p-2", "T2"), photo_of("p-2", shot=7)
     fields = check_in_fields("T2", challenge_id)
     async with service.while_analysing(service.submit("p-2", fields, selfie, "k")) as submitted:
-        own.postgres.freeze()
+        own_stores.postgres.freeze()
     reply, seconds = await timed(submitted)
     assert (reply.status, seconds < limit_s) == (503, True)
-    own.postgres.thaw()
+    own_stores.postgres.thaw()
     await until_ready(service)
     [receipt] = await service.sql("SELECT * FROM receipt WHERE task_id = 'T2'")
     await service.sql("UPDATE receipt SET leased_until = NULL")  # what a dead owner's lease of 30 s ends as
@@ -121,16 +115,16 @@ async def test_frozen_in_the_middle_of_a_check_in_it_goes_on_with_the_same_key(
     assert datetime.fromisoformat(again.body["received_at"]) == receipt["received_at"]
 
 
-async def test_restarted_between_two_calls_nothing_is_noticed(service: Stage, own: OwnStores) -> None:
-    await own.postgres.restart()
+async def test_restarted_between_two_calls_nothing_is_noticed(service: Stage, own_stores: OwnStores) -> None:
+    await own_stores.postgres.restart()
     await assert_well(service)
 
 
 async def test_control_without_the_pulse_a_frozen_database_is_waited_for(
-    service: Stage, own: OwnStores, monkeypatch: pytest.MonkeyPatch
+    service: Stage, own_stores: OwnStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pulse, "_answered", lambda _: asyncio.sleep(0, True))
-    with own.postgres.frozen():
+    with own_stores.postgres.frozen():
         waiting = asyncio.create_task(service.person("p-1", "GET", "/v1/me"))
         done, _ = await asyncio.wait({waiting}, timeout=2 * PROMISED_S)
         assert not done
