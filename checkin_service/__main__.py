@@ -17,6 +17,7 @@ from aiohttp import web
 
 from checkin_service.adapters.embedded import (
     EmbeddedError,
+    as_role,
     claim_data_dir,
     embedded_stores,
     reachable_data_dir,
@@ -25,7 +26,7 @@ from checkin_service.adapters.key_file import KeyFileError
 from checkin_service.adapters.notice_file import read_notice
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
-from checkin_service.adapters.postgres.migrate import migrate
+from checkin_service.adapters.postgres.migrate import migrate_at
 from checkin_service.adapters.receipt_keys import receipt_key_id, verify_receipt
 from checkin_service.adapters.token_keys import (
     DEVELOPMENT_ISSUER,
@@ -47,6 +48,9 @@ from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
 from checkin_service.web.server import make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
+
+# Roles of the database, see migrations/0002_rights.sql; the owner is the embedded server's.
+OWNER, SERVICE, AUDITOR = "checkin", "checkin_service", "checkin_auditor"
 
 # What goes wrong before the service runs: a sentence that says what to do, not a stack trace.
 START_FAILURES = (
@@ -154,15 +158,11 @@ def _serve(settings: Settings, _: argparse.Namespace) -> None:
 
 def _migrate(settings: Settings, _: argparse.Namespace) -> None:
     async def work(url: str) -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            applied = await migrate(connection)
-        finally:
-            await connection.close()
+        applied = await migrate_at(url)
         print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
-    with _database(settings) as url:
-        _run(work(url))
+    with _database(settings, OWNER) as url:
+        _run(work(settings.migration_database_url or url))
 
 
 def _sweep(settings: Settings, _: argparse.Namespace) -> None:
@@ -290,14 +290,16 @@ def _verify_receipt(settings: Settings, options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The configured database's URL, or the embedded one's for as long as the command runs."""
+def _database(settings: Settings, role: str = SERVICE) -> Iterator[str]:
+    """The configured database's URL, or the embedded one's for a role, for as long as the command runs."""
     if settings.database_url:
         yield settings.database_url
         return
     settings = _with_reachable_data(settings)
     with embedded_stores(settings.data_dir, valkey=False) as embedded:
-        yield embedded.database_url or ""
+        if role != OWNER:
+            asyncio.run(migrate_at(embedded.database_url or ""))
+        yield as_role(embedded.database_url or "", role)
 
 
 @contextmanager
@@ -316,9 +318,10 @@ def _stores(settings: Settings) -> Iterator[tuple[Settings, Stores]]:
         settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None
     ) as embedded:
         stores = Stores(
-            database_url=settings.database_url or embedded.database_url or "",
+            database_url=settings.database_url or as_role(embedded.database_url or "", SERVICE),
             redis_url=settings.redis_url or embedded.redis_url or "",
             jwks=settings.jwks or str(development_key_set(settings.data_dir)),
+            migration_url=embedded.database_url,
         )
         yield settings, stores
 

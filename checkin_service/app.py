@@ -21,7 +21,7 @@ from checkin_service.adapters.postgres.database import (
     open_database,
 )
 from checkin_service.adapters.postgres.key_ids import adopt_key
-from checkin_service.adapters.postgres.migrate import migrate
+from checkin_service.adapters.postgres.migrate import may_rewrite, migrate_at, migrate_where_allowed
 from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
@@ -62,11 +62,15 @@ log = structlog.get_logger("checkin_service.app")
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the stores are: configured ones, or the embedded ones once they run."""
+    """Where the stores are: configured ones, or the embedded ones once they run.
+
+    `migration_url`: the database again, for the owner of its tables; None where somebody else migrates it.
+    """
 
     database_url: str
     redis_url: str
     jwks: str
+    migration_url: str | None = None
 
 
 def make_app(
@@ -157,10 +161,14 @@ def evidence_store(settings: Settings) -> ObjectStore:
 async def _prepared_database(
     settings: Settings, stores: Stores, keys: TemplateKeys, receipt_keys: ReceiptKeys, metrics: Metrics
 ) -> AsyncIterator[Database]:
+    if stores.migration_url:
+        await migrate_at(stores.migration_url)
     held = metrics.connection_seconds.inc
     async with open_database(stores.database_url, settings.database_connections, held) as database:
         async with database.connection() as connection:
-            await migrate(connection)
+            await migrate_where_allowed(connection)
+            if await may_rewrite(connection):
+                log.warning("database_role_may_rewrite")
         async with database.transaction() as connection:
             if unknown := await adopt_key(connection, "wrapping_key", keys.current, keys.wrapping):
                 raise DatabaseSetupError(

@@ -88,6 +88,18 @@ SETTINGS: Mapping[str, Setting] = {
     "port": Setting("CHECKIN_PORT", "8080", _port, "Port to listen on; 0 picks a free one"),
     "data_dir": Setting("CHECKIN_DATA_DIR", ".data", Path, "Embedded stores, keys, evidence"),
     "database_url": Setting("DATABASE_URL", "", _optional, "PostgreSQL 15 or newer; unset: the embedded one"),
+    "migration_database_url": Setting(
+        "CHECKIN_MIGRATION_DATABASE_URL",
+        "",
+        _optional,
+        "The same for the owner of the tables, for `migrate` alone; unset: `DATABASE_URL`",
+    ),
+    "audit_database_url": Setting(
+        "CHECKIN_AUDIT_DATABASE_URL",
+        "",
+        _optional,
+        "The same for who may only read the audit, for `audit-verify` alone",
+    ),
     "redis_url": Setting("REDIS_URL", "", _optional, "Redis or Valkey; unset: the embedded one"),
     "jwks": Setting(
         "CHECKIN_JWKS",
@@ -189,6 +201,8 @@ class Settings:
     port: int
     data_dir: Path
     database_url: str | None
+    migration_database_url: str | None
+    audit_database_url: str | None
     redis_url: str | None
     jwks: str | None
     key_file: str | None

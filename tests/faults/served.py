@@ -28,6 +28,7 @@ from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
 from checkin_service.web import body, server
 from face import Analysis
+from tests.service.databases import service_url
 from tests.service.fixed_engine import FixedEngine
 
 ANALYSIS_S = 0.02
@@ -88,7 +89,7 @@ def commit_asynchronously() -> None:
 def be_impatient() -> None:
     """The limits of time at a tenth, the least rate the same; few connections."""
     body.RATE_WINDOW_S, body.RATE_BYTES = 1, 8_000
-    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 15
+    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 6
     server.CONNECTIONS_LIMIT = 300
 
 
@@ -114,7 +115,7 @@ async def serve(options: argparse.Namespace) -> None:
             "CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000",
         }
     )
-    stores = Stores(options.database, options.redis, str(development_key_set(settings.data_dir)))
+    stores = Stores(service_url(options.database), options.redis, str(development_key_set(settings.data_dir)))
     orphaned = asyncio.create_task(end_with(os.getppid()))
     await command_line._serve_until_stopped(settings, stores)
     orphaned.cancel()

@@ -30,7 +30,7 @@ async def in_time(stage: Stage) -> Json:
 
 
 async def swept(stage: Stage) -> None:
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         await sweep(database)
 
 

@@ -154,7 +154,7 @@ async def test_it_stays_used_when_it_is_tidied_away(stage: Stage) -> None:
     fields = fields_of(challenge_id)
     first = await stage.submit("p-1", fields, SELFIE, "k")
     await stage.set_clock(NOON + timedelta(days=2))
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         await sweep(database)
     assert await stage.sql("SELECT * FROM challenge") == []
     assert is_refused(await use(stage, challenge_id))

@@ -6,9 +6,11 @@ from uuid import uuid4
 
 import asyncpg
 
+from checkin_service.adapters.embedded import as_role
 from checkin_service.adapters.postgres.migrate import migrate
 
 TEMPLATE = "migrated"
+SERVICE = "checkin_service"
 _CLOCK = """
     CREATE OR REPLACE FUNCTION checkin_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()'
 """
@@ -46,6 +48,11 @@ _SCHEMA = """
         WHERE datname = current_database()
     ) AS definitions (definition)
 """
+
+
+def service_url(url: str) -> str:
+    """The same database with the service's rights; the URLs of `Databases` are the owner's."""
+    return as_role(url, SERVICE)
 
 
 @dataclass(slots=True)

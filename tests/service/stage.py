@@ -25,6 +25,7 @@ from checkin_service.app import Stores, make_app
 from checkin_service.ports import Clock
 from checkin_service.settings import Settings, read_settings
 from checkin_service.web.server import make_runner
+from tests.service.databases import service_url
 from tests.service.fixed_engine import Copy, FixedEngine, Shown
 
 Json = dict[str, Any]
@@ -118,6 +119,11 @@ class Stage:
     ) -> None:
         self.client, self.settings, self.database_url, self.engine = client, settings, database_url, engine
         self._shots = count(1)
+
+    @property
+    def service_url(self) -> str:
+        """The database with the service's rights; `database_url` is its owner's."""
+        return service_url(self.database_url)
 
     # --- calling ---
 
@@ -315,7 +321,7 @@ async def running_service(
     """A service on these stores with a fixed engine, or with the real worker pool; at the test client's address."""
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
     faces = engine if isinstance(engine, FixedEngine) else FixedEngine()
-    stores = Stores(database_url, redis_url, str(development_key_set(data_dir)))
+    stores = Stores(service_url(database_url), redis_url, str(development_key_set(data_dir)))
     app = make_app(settings, stores, None if engine == "real" else lambda _: faces.running(), clock)
     async with TestClient(Served(app)) as client:
         yield Stage(client, settings, database_url, faces)

@@ -48,7 +48,7 @@ ADDED_2026 = [period("2026-04-02", "2026-04-03"), period("2026-04-06", "2026-04-
 
 async def imported(stage: Stage, document: Json, actor: str = "clerk") -> Imported:
     notice, source = parse_notice(as_file(document))
-    async with open_database(stage.database_url, max_connections=2) as database:
+    async with open_database(stage.service_url, max_connections=2) as database:
         return await import_calendar(database, notice, source, actor)
 
 
@@ -73,7 +73,7 @@ async def amended_2026(stage: Stage) -> Imported:
 
 async def swept(stage: Stage, instant: datetime) -> None:
     await stage.set_clock(instant)
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         await sweep(database)
 
 
@@ -171,7 +171,7 @@ def test_what_is_no_notice_is_refused(content: bytes, said: str) -> None:
 
 
 async def test_a_new_database_knows_what_the_package_knows(stage: Stage) -> None:
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         async with database.connection() as connection:
             calendar = await calendars.read_calendar(connection)
         await importing.seed_calendar(database)
@@ -183,7 +183,7 @@ async def test_a_new_database_knows_what_the_package_knows(stage: Stage) -> None
 async def test_vectors_hold_by_the_calendar_in_the_database(stage: Stage, shared: Path) -> None:
     vectors = json.loads((shared / "data" / "vectors" / "window.json").read_text())
     async with (
-        open_database(stage.database_url, max_connections=1) as database,
+        open_database(stage.service_url, max_connections=1) as database,
         database.connection() as connection,
     ):
         for vector in vectors:
@@ -656,7 +656,7 @@ async def test_a_window_registered_by_the_old_calendar_meanwhile_is_found(stage:
 
 def run_import(stage: Stage, file: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "checkin_service", "calendar-import", str(file), *more]
-    environment = {"DATABASE_URL": stage.database_url, "CHECKIN_DATA_DIR": str(file.parent)}
+    environment = {"DATABASE_URL": stage.service_url, "CHECKIN_DATA_DIR": str(file.parent)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 

@@ -178,7 +178,7 @@ async def test_an_accepted_member_stays_accepted_when_the_end_moves(
 
 async def swept(stage: Stage, instant: datetime) -> int:
     await stage.set_clock(instant)
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         return await sweep(database)
 
 

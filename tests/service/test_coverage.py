@@ -12,7 +12,7 @@ from tests.service.stage import Stage, photo_of
 
 async def coverage(stage: Stage, **settings: str) -> list[str]:
     """The lines that the command prints."""
-    environment = {**os.environ, "DATABASE_URL": stage.database_url, **settings}
+    environment = {**os.environ, "DATABASE_URL": stage.service_url, **settings}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "checkin_service", "coverage"),
         env=environment,

@@ -38,7 +38,7 @@ DAYS_90 = timedelta(days=90)
 
 @asynccontextmanager
 async def opened(stage: Stage) -> AsyncIterator[Database]:
-    async with open_database(stage.database_url, 4) as database:
+    async with open_database(stage.service_url, 4) as database:
         yield database
 
 
@@ -533,7 +533,7 @@ async def test_a_sweep_clears_what_is_short_lived(stage: Stage) -> None:
 async def command(stage: Stage, *options: str) -> tuple[int, Any]:
     """How `purge` ends, and what it prints."""
     environment = os.environ | {
-        "DATABASE_URL": stage.database_url,
+        "DATABASE_URL": stage.service_url,
         "CHECKIN_DATA_DIR": str(stage.settings.data_dir),
     }
     process = await asyncio.create_subprocess_exec(

@@ -233,7 +233,7 @@ async def test_without_consent_to_face_nothing_sealed_is_read_nor_compared(stage
 async def test_photographs_are_told_again_only_with_consent_still_there(stage: Stage) -> None:
     await well_prepared(stage, "p-1", "p-2")
     await stage.consent("p-2", ["face_transfer", "location"])
-    async with open_database(stage.database_url, 1) as database, database.connection() as connection:
+    async with open_database(stage.service_url, 1) as database, database.connection() as connection:
         found = await persons.read_sealed(connection, ("p-1", "p-2"), (SFACE_MODEL,))
     assert {person_id: len(sealed) for person_id, (_, sealed) in found.items()} == {"p-1": len(TWO_SHOTS)}
 

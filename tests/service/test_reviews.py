@@ -132,7 +132,7 @@ async def test_the_end_is_told_anew_once_all_is_decided(stage: Stage) -> None:
     reviews = [await doubtful(stage, "p-1", "T1"), await asked(stage, "p-2", "T1")]
     await stage.set_clock(CLOSES_AT)
     states = []
-    async with open_database(stage.database_url, 2) as database:
+    async with open_database(stage.service_url, 2) as database:
         for review_id in [*reviews, None]:
             await sweep(database)
             states.append((await stage.status("T1"))["state"])

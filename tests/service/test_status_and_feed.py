@@ -519,7 +519,7 @@ async def test_without_one_lock_for_all_a_poller_would_miss_a_change(
 
 @asynccontextmanager
 async def database_of(stage: Stage) -> AsyncIterator[Database]:
-    async with open_database(stage.database_url, max_connections=4) as database:
+    async with open_database(stage.service_url, max_connections=4) as database:
         yield database
 
 
@@ -733,7 +733,7 @@ async def test_the_sweep_command_sweeps(stage: Stage) -> None:
         "-m",
         "checkin_service",
         "sweep",
-        env={**os.environ, "DATABASE_URL": stage.database_url, "REDIS_URL": unused},
+        env={**os.environ, "DATABASE_URL": stage.service_url, "REDIS_URL": unused},
         stdout=asyncio.subprocess.PIPE,
     )
     printed, _ = await process.communicate()

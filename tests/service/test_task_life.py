@@ -309,7 +309,7 @@ async def test_the_interval_is_half_open(shared_stage: Stage, shared_clock: SetC
 async def swept(stage: Stage, instant: datetime) -> list[tuple[str, datetime]]:
     """The feed's entries of passing the end, after a sweep at an instant."""
     await stage.set_clock(instant)
-    async with open_database(stage.database_url, max_connections=1) as database:
+    async with open_database(stage.service_url, max_connections=1) as database:
         await sweep(database)
     ends = await stage.sql("SELECT type, at FROM change WHERE type LIKE 'task\\_expired%' ORDER BY seq")
     return [tuple(row) for row in ends]

@@ -5,12 +5,14 @@ Everything that other modules need is here; `stores.py` shows the order of thing
 
 from checkin_service.adapters.embedded.account import Account, EmbeddedError, server_account
 from checkin_service.adapters.embedded.place import claim_data_dir, reachable_data_dir
+from checkin_service.adapters.embedded.postgres import as_role
 from checkin_service.adapters.embedded.stores import EmbeddedStores, embedded_stores
 
 __all__ = [
     "Account",
     "EmbeddedError",
     "EmbeddedStores",
+    "as_role",
     "claim_data_dir",
     "embedded_stores",
     "reachable_data_dir",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from checkin_service.adapters.embedded.account import EmbeddedError
 from checkin_service.adapters.embedded.launch import ENVIRONMENT
@@ -109,6 +109,13 @@ def _write_rules(data_dir: Path) -> dict[str, str]:
 
 def _url(run_dir: Path) -> str:
     return f"postgresql:///{DATABASE}?host={quote(str(run_dir), safe='/')}&port={PORT}&user={ROLE}"
+
+
+def as_role(url: str, role: str) -> str:
+    """The URL of an embedded database for another of its roles. The service's user may be each of them."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query)) | {"user": role}
+    return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
 
 
 def _complaint(psql: Path, run_dir: Path) -> str | None:

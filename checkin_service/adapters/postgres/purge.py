@@ -24,8 +24,7 @@ class PurgeReceipt:
 class _Removal:
     """Which rows x of a table are `due` when the kind's period began at $1 or earlier, and what becomes of them.
 
-    `effect`: the head of a statement on these rows, or `by_owner` the function that does it, for what the service's role
-    may not.
+    `effect`: the head of a statement on these rows; or, `by_owner`, the function that does what this role may not.
     """
 
     table: str
