@@ -37,6 +37,7 @@ from checkin_service.adapters.token_keys import (
 )
 from checkin_service.app import Stores, evidence_store, make_app, models_of
 from checkin_service.core_files import leave_no_core_file
+from checkin_service.domain.audit import AuditHead
 from checkin_service.domain.retention import POLICY_VERSION
 from checkin_service.logs import configure_logs
 from checkin_service.ports import ObjectStore, StoreUnavailable
@@ -46,6 +47,7 @@ from checkin_service.usecases.after_restore import after_restore
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.sweep import sweep
+from checkin_service.usecases.verify_audit import verify_audit
 from checkin_service.web.server import make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
 
@@ -116,6 +118,18 @@ def _parser() -> argparse.ArgumentParser:
         help="change nothing: list what is older, and end with 1 if anything is",
     )
     removed.set_defaults(run=_purge)
+    verified = commands.add_parser(
+        "audit-verify", help="say whether the audit is what was written, and which rows are not"
+    )
+    verified.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="SEQ:HASH",
+        help="what GET /v1/audit/head once told; may be given several times",
+    )
+    verified.add_argument("--since", metavar="SEQ:HASH", help="begin at a row that was verified before")
+    verified.set_defaults(run=_audit_verify)
     token = commands.add_parser("token", help="print a token signed by the development key")
     token.add_argument("--sub", required=True, help="who: a person_id, or the platform's name")
     token.add_argument(
@@ -232,6 +246,31 @@ def _purge(settings: Settings, options: argparse.Namespace) -> None:
         settings = _with_reachable_data(settings)
     with _database(settings) as url:
         _run(work(url, evidence_store(settings)))
+
+
+def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
+    """Ends with 1 when any row is not what was written."""
+    since = AuditHead.parse(options.since) if options.since else None
+    heads = [AuditHead.parse(text) for text in options.head]
+
+    async def work(url: str) -> None:
+        chain = await verify_audit(url, since, heads)
+        faults = chain.end()
+        for seq, fault in faults:
+            print(f"row {seq}: {fault}")
+        print(f"{chain.rows} rows, {chain.erased} without their details, head {chain.last}")
+        if faults:
+            sys.exit(1)
+
+    if settings.database_url and not settings.audit_database_url:
+        raise SettingError(
+            "CHECKIN_AUDIT_DATABASE_URL must name the database for who may only read the audit"
+        )
+    if settings.audit_database_url:
+        _run(work(settings.audit_database_url))
+        return
+    with _database(settings, AUDITOR) as url:
+        _run(work(url))
 
 
 def _coverage(settings: Settings, _: argparse.Namespace) -> None:

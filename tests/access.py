@@ -37,6 +37,7 @@ SERVED = {
     ("GET", "/v1/reviews/{review_id}/selfie"): {"review"},
     ("POST", "/v1/reviews/{review_id}/decision"): {"review"},
     ("GET", "/v1/receipt-keys"): None,
+    ("GET", "/v1/audit/head"): {"tasks", "review", "operate"},
     ("GET", "/v1/statistics"): {"operate", "review"},
     ("GET", "/livez"): None,
     ("GET", "/readyz"): None,

@@ -4,9 +4,9 @@ The epoch of the feed is another one at once, whoever notices (`present_epoch` o
 next start or sweep, and by the command for a restore that the database can't tell from a restart.
 """
 
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import lock_restored, renew_epoch
-from checkin_service.adapters.postgres.tasks import write_audit
 from checkin_service.usecases.caller import SYSTEM
 
 

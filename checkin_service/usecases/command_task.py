@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from checkin_service.adapters.postgres import tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead, TaskStatus
@@ -98,7 +99,7 @@ async def command_task(
             raise Refusal("state_conflict", state=f"{head.state}, closed")
         changes = await carry_out(connection, head, command)
         if changes:
-            await tasks.write_audit(connection, caller.iss, caller.sub, command.name, task_id, details)
+            await write_audit(connection, caller.iss, caller.sub, command.name, task_id, details)
         for change in changes:
             await record_change(connection, task_id, change, head.read_at)
     async with database.connection() as connection:

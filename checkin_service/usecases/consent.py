@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_changes
 from checkin_service.adapters.postgres.persons import Consent
@@ -15,6 +17,7 @@ from checkin_service.usecases.evidence import drop_objects
 
 @dataclass(frozen=True, slots=True)
 class GiveConsent:
+    iss: str
     person_id: str
     notice_version: str
     scopes: Sequence[str]
@@ -37,6 +40,8 @@ async def give_consent(
             await persons.delete_positions(connection, give.person_id)
         if "face" not in give.scopes:
             selfies = await forget_face(connection, give.person_id)
+        told = {"notice_version": consent.notice_version, "scopes": consent.scopes}
+        await _audit(connection, keys, give.iss, give.person_id, "consent_given", told)
     await drop_objects(store, selfies)
     return consent
 
@@ -54,18 +59,29 @@ async def _record(connection: Connection, keys: TemplateKeys, give: GiveConsent)
 
 
 async def withdraw_consent(
-    database: Database, keys: TemplateKeys, store: ObjectStore, person_id: str
+    database: Database, keys: TemplateKeys, store: ObjectStore, iss: str, person_id: str
 ) -> None:
     """Stops processing and deletes biometrics and positions; completed check-ins stay, and so does what is to be
     decided, without its picture (docs/decisions/0008-what-is-kept.md). Safe to repeat."""
     async with database.transaction() as connection:
         await persons.ensure_person(connection, person_id)
         await persons.lock_person(connection, person_id)
-        if await persons.withdraw_consent(connection, person_id):
+        withdrawn = await persons.withdraw_consent(connection, person_id)
+        if withdrawn:
             await persons.record_processing(connection, keys.pseudonym(person_id), "consent_withdrawn", {})
         await persons.delete_positions(connection, person_id)
         selfies = await forget_face(connection, person_id)
+        if withdrawn:
+            await _audit(connection, keys, iss, person_id, "consent_withdrawn", {})
     await drop_objects(store, selfies)
+
+
+async def _audit(
+    connection: Connection, keys: TemplateKeys, iss: str, person_id: str, action: str, told: dict[str, Any]
+) -> None:
+    """The actor is the person, named by pseudonym alone, which an erasure need not touch."""
+    pseudonym = keys.pseudonym(person_id).hex()
+    await write_audit(connection, iss, pseudonym, action, None, {"pseudonym": pseudonym, **told})
 
 
 async def forget_face(connection: Connection, person_id: str) -> list[str]:

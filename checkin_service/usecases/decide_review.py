@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from checkin_service.adapters.postgres import persons, reviews, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.reviews import Review
@@ -74,8 +75,13 @@ async def carry_out_decision(
     if after is ReviewState.ACCEPTED:
         await reviews.add_acceptance(connection, decide.review_id)
     # without the note, which an erasure has to reach
-    details = {"review_id": str(decide.review_id), "decision": decide.decision}
-    await tasks.write_audit(connection, *reviewer, "decide_review", review.task_id, details)
+    details = {
+        "review_id": str(decide.review_id),
+        "person_id": review.person_id,
+        "decision": decide.decision,
+        "state": after,
+    }
+    await write_audit(connection, *reviewer, "decide_review", review.task_id, details)
     if after not in OPEN:
         await _tell_decided(connection, review.task_id, at, accepted=after is ReviewState.ACCEPTED)
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from checkin_service.adapters.postgres import persons, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_changes
 from checkin_service.adapters.template_keys import TemplateKeys
@@ -56,7 +57,7 @@ async def enrol_person(
     async with database.transaction() as connection:
         await _replace(connection, keys, enrolment, reference, analyses)
         details = {"pseudonym": keys.pseudonym(enrolment.person_id).hex()}
-        await tasks.write_audit(connection, caller.iss, caller.sub, "enrol", None, details)
+        await write_audit(connection, caller.iss, caller.sub, "enrol", None, details)
     return {
         "person_id": enrolment.person_id,
         "reference_id": str(reference["reference_id"]),

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.person_export import read_stored
-from checkin_service.adapters.postgres.tasks import write_audit
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.refusals import Refusal

@@ -5,8 +5,8 @@ from datetime import date
 
 from checkin_service.adapters.notice_file import NoticeFault
 from checkin_service.adapters.postgres import calendars
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
-from checkin_service.adapters.postgres.tasks import write_audit
 from checkin_service.adapters.published_calendar import SOURCE, published_notices
 from checkin_service.domain.calendar import Notice, calendar_of, changed_days
 from checkin_service.usecases.caller import SYSTEM

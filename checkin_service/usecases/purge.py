@@ -7,14 +7,17 @@ looks anew at what is due and takes down in the receipt what it has removed.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres import purge as purges
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.purge import PurgeReceipt
 from checkin_service.adapters.postgres.tasks import lock_tasks_of, read_now
 from checkin_service.domain.retention import POLICY, POLICY_VERSION, SWEPT, Kind
 from checkin_service.ports import ObjectStore, StoreUnavailable
+from checkin_service.usecases.caller import SYSTEM
 from checkin_service.usecases.consent import forget_face
 
 BATCH = 500
@@ -38,8 +41,9 @@ class _Run:
 async def purge(database: Database, store: ObjectStore) -> PurgeReceipt:
     """The receipt. While the object store is away rows go all the same: nobody can read their objects then, and the
     next purge removes these."""
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         receipt = await purges.begin_receipt(connection, POLICY_VERSION)
+        await _audit(connection, receipt, {})
     unfinished: list[Kind] = []
     for kind, rule in POLICY.items():
         work = _WORK.get(kind, _purge_rows)
@@ -47,8 +51,16 @@ async def purge(database: Database, store: ObjectStore) -> PurgeReceipt:
             await work(_Run(database, store, receipt.purge_id, kind, receipt.started_at - rule.period))
         except StoreUnavailable:
             unfinished.append(kind)
-    async with database.connection() as connection:
-        return await purges.finish_receipt(connection, receipt.purge_id, unfinished)
+    async with database.transaction() as connection:
+        receipt = await purges.finish_receipt(connection, receipt.purge_id, unfinished)
+        await _audit(connection, receipt, {"counts": dict(receipt.counts), "unfinished": unfinished})
+        return receipt
+
+
+async def _audit(connection: Connection, receipt: PurgeReceipt, done: dict[str, Any]) -> None:
+    """Both that it began and what it did: one that is cut off leaves the first."""
+    details = {"purge_id": receipt.purge_id, "policy_version": receipt.policy_version, **done}
+    await write_audit(connection, SYSTEM.iss, SYSTEM.sub, "purge", None, details)
 
 
 async def clear_in_passing(database: Database) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from checkin_service.adapters.postgres import calendars, reviews, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead
@@ -74,7 +75,7 @@ async def _replace(
         "closes_at_before": window.closes_at.isoformat(),
         "closes_at": following.closes_at.isoformat(),
     }
-    await tasks.write_audit(connection, SYSTEM.iss, SYSTEM.sub, "recompute", head.task_id, details)
+    await write_audit(connection, SYSTEM.iss, SYSTEM.sub, "recompute", head.task_id, details)
     await record_change(connection, head.task_id, "deadline_changed", head.read_at)
     done.windows += 1
     done.moved += following.closes_at > window.closes_at

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from checkin_service.adapters.postgres import calendars, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskStatus
@@ -89,7 +90,7 @@ async def _register(connection: Connection, caller: Caller, registration: TaskRe
         raise Refusal("round_exists", case_id=registration.case_id, round=registration.round)
     await tasks.add_fence(connection, registration.task_id, registration.place, now)
     await tasks.add_members(connection, registration.task_id, registration.roster)
-    await tasks.write_audit(connection, caller.iss, caller.sub, "register", registration.task_id, {})
+    await write_audit(connection, caller.iss, caller.sub, "register", registration.task_id, {})
     await record_change(connection, registration.task_id, "task_registered", now)
     return True
 

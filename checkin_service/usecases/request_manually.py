@@ -6,9 +6,11 @@ from datetime import datetime
 from uuid import uuid4
 
 from checkin_service.adapters.postgres import persons, reviews, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.reviews import Asker, LocatedRequest, ManualRequest
+from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.review import ReviewState
 from checkin_service.domain.task import MemberState
 from checkin_service.usecases.refusals import Refusal
@@ -27,7 +29,7 @@ class RequestManually:
 
 
 async def request_manually(
-    database: Database, box: Box, rules: FixRules, request: RequestManually
+    database: Database, keys: TemplateKeys, box: Box, rules: FixRules, iss: str, request: RequestManually
 ) -> ManualRequest:
     """The pending request, new or the person's first. Raises `Refusal`: not_found, state_conflict.
 
@@ -50,6 +52,9 @@ async def request_manually(
             await _locate(connection, box, rules, request, received_at) if asker.shares_position else None
         )
         await reviews.add_manual_request(connection, asked, request.person_id, request.reason, located)
+        details = {"manual_request_id": str(asked.manual_request_id), "person_id": request.person_id}
+        pseudonym = keys.pseudonym(request.person_id).hex()
+        await write_audit(connection, iss, pseudonym, "manual_request", request.task_id, details)
         if asker.member_state != MemberState.IN_REVIEW:
             await record_change(connection, request.task_id, "member_in_review", received_at)
         return asked

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from checkin_service.adapters.postgres import reviews, tasks
+from checkin_service.adapters.postgres import reviews
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.reviews import Dossier
 from checkin_service.adapters.template_keys import TemplateKeys
@@ -18,10 +19,8 @@ async def view_review(database: Database, caller: Caller, review_id: UUID) -> Do
         dossier = await reviews.read_dossier(connection, review_id)
         if dossier is None:
             raise Refusal("not_found")
-        details = {"review_id": str(review_id)}
-        await tasks.write_audit(
-            connection, caller.iss, caller.sub, "view_review", dossier.review.task_id, details
-        )
+        details = {"review_id": str(review_id), "person_id": dossier.review.person_id}
+        await write_audit(connection, caller.iss, caller.sub, "view_review", dossier.review.task_id, details)
         return dossier
 
 
@@ -33,13 +32,13 @@ async def view_selfie(
         found = await reviews.read_selfie(connection, review_id)
     if found is None:
         raise Refusal("not_found")
-    task_id, kept = found
+    task_id, person_id, kept = found
     try:
         ciphertext = await store.get(kept.address)
     except ObjectMissing as error:
         raise Refusal("not_found") from error
     photo = open_selfie(keys, review_id, kept.key, ciphertext)
     async with database.connection() as connection:
-        details = {"review_id": str(review_id)}
-        await tasks.write_audit(connection, caller.iss, caller.sub, "view_selfie", task_id, details)
+        details = {"review_id": str(review_id), "person_id": person_id}
+        await write_audit(connection, caller.iss, caller.sub, "view_selfie", task_id, details)
     return photo

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from checkin_service.adapters.postgres.audit import PresentHead
 from checkin_service.adapters.postgres.feed import Change
 from checkin_service.adapters.postgres.tasks import Round, TaskHead, TaskStatus
 from checkin_service.domain.calendar import shanghai_time
@@ -149,7 +150,13 @@ def export_answer(export: PersonExport) -> Answer:
     )
 
 
-def feed_json(epoch: str, changes: Sequence[Change], after: int, *, has_more: bool) -> dict[str, Any]:
+def audit_head_json(head: PresentHead) -> dict[str, Any]:
+    return {"seq": head.seq, "hash": head.hash.hex()}
+
+
+def feed_json(
+    epoch: str, head: PresentHead, changes: Sequence[Change], after: int, *, has_more: bool
+) -> dict[str, Any]:
     last = changes[-1].seq if changes else after
     return {
         "feed_epoch": epoch,
@@ -159,4 +166,5 @@ def feed_json(epoch: str, changes: Sequence[Change], after: int, *, has_more: bo
         ],
         "next": f"{epoch}.{last}",
         "has_more": has_more,
+        "audit_head": audit_head_json(head),
     }

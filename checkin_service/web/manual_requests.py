@@ -26,7 +26,9 @@ async def ask(request: web.Request) -> web.Response:
 
     async def work() -> Answer:
         rules = FixRules(max_accuracy_m=wired.settings.max_accuracy_m)
-        made = await request_manually(wired.database, wired.box, rules, asked)
+        made = await request_manually(
+            wired.database, wired.keys, wired.box, rules, caller(request).iss, asked
+        )
         return Answer(201, _json(made), {"Location": f"/v1/manual-requests/{made.manual_request_id}"})
 
     return await once(request, json_digest(body), work)

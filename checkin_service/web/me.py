@@ -71,7 +71,7 @@ async def give_consent(request: web.Request) -> web.Response:
     wired = services(request)
 
     async def work() -> Answer:
-        give = consent.GiveConsent(caller(request).sub, version, scopes)
+        give = consent.GiveConsent(caller(request).iss, caller(request).sub, version, scopes)
         given = await consent.give_consent(wired.database, wired.keys, wired.evidence, give)
         return Answer(
             200,
@@ -89,7 +89,8 @@ async def withdraw_consent(request: web.Request) -> web.Response:
     wired = services(request)
 
     async def work() -> Answer:
-        await consent.withdraw_consent(wired.database, wired.keys, wired.evidence, caller(request).sub)
+        by = caller(request)
+        await consent.withdraw_consent(wired.database, wired.keys, wired.evidence, by.iss, by.sub)
         return Answer(204)
 
     return await once(request, b"", work)

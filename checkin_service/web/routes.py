@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from checkin_service.web import (
+    audit,
     check_ins,
     manual_requests,
     me,
@@ -35,6 +36,7 @@ READERS = frozenset({"tasks", "review"})
 PERSON = frozenset({"checkin"})
 REVIEWERS = frozenset({"review"})
 OVERSEERS = frozenset({"operate", "review"})
+EVERY_AUTHORITY = frozenset({"tasks", "review", "operate"})
 
 ROUTES = (
     Route("PUT", "/v1/tasks/{task_id}", tasks.register, PLATFORM),
@@ -72,6 +74,7 @@ ROUTES = (
     Route("GET", "/v1/reviews/{review_id}/selfie", reviews.selfie, REVIEWERS),
     Route("POST", "/v1/reviews/{review_id}/decision", reviews.decide, REVIEWERS),
     Route("GET", "/v1/receipt-keys", receipts.key_set),
+    Route("GET", "/v1/audit/head", audit.head, EVERY_AUTHORITY),
     Route("GET", "/v1/statistics", reports.period_statistics, OVERSEERS),
     Route("GET", "/livez", operations.livez),
     Route("GET", "/readyz", operations.readyz),

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres import tasks as task_rows
+from checkin_service.adapters.postgres.audit import read_head
 from checkin_service.usecases import command_task as commands
 from checkin_service.usecases.command_task import CarryOut, Command
 from checkin_service.usecases.refusals import FieldFault, Refusal
@@ -82,7 +83,8 @@ async def changes(request: web.Request) -> web.Response:
         epoch = await feed.feed_epoch(connection)
         after = _cursor(request, epoch)
         found = await feed.changes_after(connection, after, limit + 1)
-    return Answer(200, feed_json(epoch, found[:limit], after, has_more=len(found) > limit)).response()
+        head = await read_head(connection)
+    return Answer(200, feed_json(epoch, head, found[:limit], after, has_more=len(found) > limit)).response()
 
 
 async def void(request: web.Request) -> web.Response:

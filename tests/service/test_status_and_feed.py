@@ -509,7 +509,7 @@ async def test_without_one_lock_for_all_a_poller_would_miss_a_change(
     async def unlocked(*_: object) -> None:
         """An audit takes the lock as well, and would order the two."""
 
-    monkeypatch.setattr(tasks, "write_audit", unlocked)
+    monkeypatch.setattr(register_task, "write_audit", unlocked)
     seen = await polled_between_two_writers(stage, monkeypatch, feed.FEED_LOCK + 1)
     assert seen == ["T-quick"]
 

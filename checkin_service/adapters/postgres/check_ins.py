@@ -282,12 +282,17 @@ async def release_receipt(connection: Connection, check_in_id: UUID, ended: str 
 
 async def abandon_receipts(connection: Connection, task_id: str) -> None:
     """Ends what was received in time but is still unjudged ten minutes after the window closed; after a provisional
-    end nothing is given up."""
+    end nothing is given up. Each is told to the audit."""
     await connection.execute(
         """
-        UPDATE receipt r SET ended = 'abandoned' FROM task t
-        WHERE r.task_id = $1 AND t.task_id = r.task_id AND r.answer IS NULL AND r.ended IS NULL
-          AND NOT t.provisional AND r.received_at < t.closes_at AND checkin_now() >= t.closes_at + interval '10 minutes'
+        WITH ended AS (
+            UPDATE receipt r SET ended = 'abandoned' FROM task t
+            WHERE r.task_id = $1 AND t.task_id = r.task_id AND r.answer IS NULL AND r.ended IS NULL
+              AND NOT t.provisional AND r.received_at < t.closes_at
+              AND checkin_now() >= t.closes_at + interval '10 minutes'
+            RETURNING r.check_in_id, r.person_id)
+        SELECT append_audit('checkin_service', 'system', 'abandon', $1,
+                            json_build_object('check_in_id', check_in_id, 'person_id', person_id)) FROM ended
         """,
         task_id,
     )

@@ -11,7 +11,9 @@ from checkin_service.adapters.postgres.database import Connection, DatabaseSetup
 # One migrator at a time, whichever process it runs in.
 MIGRATION_LOCK = 0x636869
 
-HOW_TO_MIGRATE = "run `python -m checkin_service migrate` with CHECKIN_MIGRATION_DATABASE_URL of the tables' owner"
+HOW_TO_MIGRATE = (
+    "run `python -m checkin_service migrate` with CHECKIN_MIGRATION_DATABASE_URL of the tables' owner"
+)
 
 
 async def migrate(connection: Connection) -> list[str]:

@@ -33,7 +33,6 @@ STORED: Mapping[str, str] = {
     "idempotency_key": "x.sub = $1",
     "audit": """
         x.details->>'pseudonym' = encode($2, 'hex') OR x.details->>'person_id' = $1
-        OR x.details->>'review_id' IN (SELECT review_id::text FROM review WHERE person_id = $1)
     """,
 }
 
@@ -49,6 +48,10 @@ WITHHELD = (
     "pseudonym",
     "iss",
     "actor",
+    "salt",
+    "details_digest",
+    "prev",
+    "hash",
 )
 
 _TABLES = ", ".join(

@@ -249,11 +249,11 @@ async def read_dossier(connection: Connection, review_id: UUID) -> Dossier | Non
     return row and _dossier(row)
 
 
-async def read_selfie(connection: Connection, review_id: UUID) -> tuple[str, StoredSelfie] | None:
-    """The task and where the selfie is; None when the review has none, or none any more."""
+async def read_selfie(connection: Connection, review_id: UUID) -> tuple[str, str, StoredSelfie] | None:
+    """The task, the person and where the selfie is; None when the review has none, or none any more."""
     row = await connection.fetchrow(
         """
-        SELECT v.task_id, e.address, e.wrapping_key_id, e.wrapped_key
+        SELECT v.task_id, v.person_id, e.address, e.wrapping_key_id, e.wrapped_key
         FROM review v JOIN evidence e ON e.check_in_id = v.review_id WHERE v.review_id = $1
         """,
         review_id,
@@ -261,7 +261,7 @@ async def read_selfie(connection: Connection, review_id: UUID) -> tuple[str, Sto
     if row is None:
         return None
     key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"])
-    return row["task_id"], StoredSelfie(row["address"], key)
+    return row["task_id"], row["person_id"], StoredSelfie(row["address"], key)
 
 
 # --- Decisions ---

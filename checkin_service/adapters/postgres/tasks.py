@@ -354,20 +354,6 @@ async def mark_end(connection: Connection, task_id: str, announced: str) -> bool
     )
 
 
-async def write_audit(
-    connection: Connection, iss: str, actor: str, action: str, task_id: str | None, details: dict[str, Any]
-) -> None:
-    """A row of the audit; as the last thing a transaction does, but for the feed."""
-    await connection.execute(
-        "SELECT append_audit($1, $2, $3, $4, $5)",
-        iss,
-        actor,
-        action,
-        task_id,
-        details,
-    )
-
-
 def _head(row: Any) -> TaskHead:
     facts = TaskFacts(**{name: row[name] for name in _FACTS})
     return TaskHead(
