@@ -12,6 +12,7 @@ from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verdict import CheckIn
 from checkin_service.web import check_ins as web_check_ins
 from face import WorkerFailed
+from tests.faults.record import Record
 from tests.service.rows import accepted_rows, store
 from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of
 from tests.service.window import CLOSES_AT, MICROSECOND, NOON, OPENS_AT, task_at_noon
@@ -45,12 +46,15 @@ async def swept(stage: Stage) -> None:
     ],
     ids=["before the opening", "at the opening", "the last instant", "the end", "after the end"],
 )
-async def test_the_window_is_half_open(stage: Stage, received_at: datetime, reasons: list[str]) -> None:
+async def test_the_window_is_half_open(
+    stage: Stage, received_at: datetime, reasons: list[str], record: Record
+) -> None:
     await task_at_noon(stage, "T1")
     await stage.set_clock(received_at)
     judged = await stage.check_in("p-1", "T1")
     assert judged.reasons == reasons
     assert judged.body["received_at"] == received_at.isoformat()
+    record.kept(f"received at {received_at.isoformat()}: {', '.join(reasons) or 'accepted'}")
 
 
 async def test_an_extension_moves_the_exact_end(stage: Stage) -> None:
@@ -75,15 +79,18 @@ async def judged_a_minute_late(stage: Stage) -> tuple[Reply, str]:
     return await submitted, state
 
 
-async def test_what_was_received_in_time_and_processed_a_minute_later_is_accepted(stage: Stage) -> None:
+async def test_what_was_received_in_time_and_processed_a_minute_later_is_accepted(
+    stage: Stage, record: Record
+) -> None:
     accepted, meanwhile = await judged_a_minute_late(stage)
     assert meanwhile == "expired_pending_review"
     assert (accepted.body["outcome"], accepted.body["received_at"]) == ("accepted", IN_TIME.isoformat())
     assert accepted.body["task"]["state"] == "completed"
+    record.kept("received in time and judged a minute late: accepted")
 
 
 async def test_control_received_only_once_it_is_processed_it_would_be_late(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, record: Record
 ) -> None:
     submit = submit_check_in.submit_check_in
 
@@ -94,6 +101,7 @@ async def test_control_received_only_once_it_is_processed_it_would_be_late(
     monkeypatch.setattr(web_check_ins, "submit_check_in", process_first)
     refused, meanwhile = await judged_a_minute_late(stage)
     assert (refused.reasons, meanwhile) == (["window_closed"], "expired")
+    record.control("received once it is processed: in time and refused as late")
 
 
 async def fail_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch, fields: Json) -> None:
@@ -116,7 +124,7 @@ async def test_a_retry_after_the_end_keeps_its_time(stage: Stage, monkeypatch: p
 
 
 async def test_another_picture_on_an_old_key_is_refused(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, record: Record
 ) -> None:
     fields = await in_time(stage)
     await fail_in_time(stage, monkeypatch, fields)
@@ -124,6 +132,7 @@ async def test_another_picture_on_an_old_key_is_refused(
     swapped = await stage.submit("p-1", fields, photo_of("p-1", shot=2), "k")
     assert (swapped.status, swapped.code) == (422, "idempotency_key_reused")
     assert await stage.sql("SELECT * FROM acceptance") == []
+    record.kept("another picture on an old key after the end: refused")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +162,14 @@ async def test_a_late_acceptance_is_refused_by_the_database(stage: Stage) -> Non
     assert refused.value.constraint_name == "accepted_in_window"
 
 
-async def test_control_without_the_constraint_a_late_acceptance_is_taken(stage: Stage) -> None:
+async def test_control_without_the_constraint_a_late_acceptance_is_taken(
+    stage: Stage, record: Record
+) -> None:
     await task_at_noon(stage, "T1")
     await stage.sql("ALTER TABLE acceptance DROP CONSTRAINT accepted_in_window")
     await store(stage, accepted_rows("T1", CLOSES_AT))
     assert (await stage.status("T1"))["progress"]["accepted"] == 1
+    record.control("without its CHECK the database takes a late acceptance")
 
 
 async def test_the_instant_of_the_receipt_is_the_databases_and_not_the_phones(stage: Stage) -> None:
