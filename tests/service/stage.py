@@ -323,5 +323,7 @@ async def running_service(
     faces = engine if isinstance(engine, FixedEngine) else FixedEngine()
     stores = Stores(service_url(database_url), redis_url, str(development_key_set(data_dir)))
     app = make_app(settings, stores, None if engine == "real" else lambda _: faces.running(), clock)
-    async with TestClient(Served(app)) as client:
+    server = Served(app)
+    await server.start_server()  # before there is a client that a failure would leave open
+    async with TestClient(server) as client:
         yield Stage(client, settings, database_url, faces)
