@@ -1,8 +1,11 @@
 # make run   set up and run the service on its embedded PostgreSQL and Valkey
 # make test  set up and pass every check and test
+# make faults  break everything there is to break, in full; one line a promise, and docs/promises.md
 # make demo  play the whole story on real faces against a service of its own
 # make bench  measure what a check-in, a poll and a page of the feed cost
 # make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
+# make sbom  write a bill of materials of the runtime's packages to .artifacts/sbom.json
+# make audit  look for known vulnerabilities of these packages, where the network allows
 # make lock  resolve the dependencies anew after pyproject.toml changed
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +13,7 @@ UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --r
 # the machine's certificates first, for a proxy of the house may sign the traffic; uv's own where it has none
 sync = $(UV) --system-certs $(1) requirements/installer.txt || $(UV) $(1) requirements/installer.txt
 
-.PHONY: run test check bench demo portraits lock
+.PHONY: run test check faults bench demo portraits sbom audit lock
 
 run: .venv/runtime.stamp
 	@exec $(BIN)/python -m checkin_service serve
@@ -24,6 +27,9 @@ check: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+faults: .venv/test.stamp
+	@exec $(BIN)/python -m tests.faults
+
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m tests.bench
 
@@ -32,6 +38,12 @@ demo: .venv/test.stamp
 
 portraits: .venv/test.stamp
 	@exec $(BIN)/python -m tests.portraits .artifacts/portraits
+
+sbom: .venv/installer.stamp
+	@exec $(BIN)/python -m tests.dependencies sbom .artifacts/sbom.json
+
+audit: .venv/installer.stamp
+	@exec $(BIN)/python -m tests.dependencies audit
 
 .venv/installer.stamp: requirements/installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
