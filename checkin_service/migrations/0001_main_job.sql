@@ -279,7 +279,11 @@ CREATE TABLE attempt (
     CONSTRAINT accepted_is_proven CHECK (
         outcome <> 'accepted' OR erased_at IS NOT NULL
         OR (reasons = '{}' AND distance_m IS NOT NULL AND distance_m <= 0
-            AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN'))
+            AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN')),
+    -- nor hold for people to accept what is not the person's face
+    CONSTRAINT held_is_a_match CHECK (
+        outcome <> 'review' OR erased_at IS NOT NULL
+        OR (score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN'))
 );
 CREATE INDEX attempt_of_day ON attempt (task_id, person_id, shanghai_day) INCLUDE (counted);
 CREATE INDEX attempt_uncertain ON attempt (task_id, person_id, received_at) WHERE zone = 'possible';

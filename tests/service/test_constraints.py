@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from math import nan
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -155,3 +156,109 @@ async def test_a_window_that_grows_takes_its_acceptances_along(shared_stage: Sta
     await shared_stage.sql("UPDATE task SET closes_at = $2 WHERE task_id = $1", task_id, extended_to)
     [row] = await shared_stage.sql("SELECT closes_at FROM acceptance WHERE task_id = $1", task_id)
     assert row["closes_at"] == extended_to
+
+
+# --- What was held, and what people decide ---
+
+
+def held_rows(task_id: str, received_at: datetime = NOON, **review: Any) -> Rows:
+    """What a check-in leaves that a reviewer has accepted."""
+    rows = accepted_rows(task_id, received_at, outcome="review", reasons=["look_alike"], **_DOUBTFUL)
+    receipt, acceptance = rows["receipt"], rows["acceptance"]
+    of = {name: receipt[name] for name in ("task_id", "person_id", "received_at")}
+    reviewed = {"review_id": receipt["check_in_id"], "kind": "check_in", **of}
+    decided = {"state": "accepted", "decided_at": received_at}
+    accepted = {"outcome": "review", "review_state": "accepted", "decided_at": received_at}
+    return {
+        "receipt": receipt,
+        "attempt": rows["attempt"],
+        "review": {**reviewed, **decided, **review},
+        "acceptance": {**acceptance, **accepted},
+    }
+
+
+_DOUBTFUL: Row = {"score": 0.6, "threshold": 0.55}
+
+
+async def test_the_right_rows_of_a_review_are_taken(shared_stage: Stage) -> None:
+    task_id = await registered_task(shared_stage)
+    await store(shared_stage, held_rows(task_id))
+    assert (await shared_stage.status(task_id))["progress"]["accepted"] == 1
+
+
+HELD: dict[str, tuple[dict[str, Row], str]] = {
+    "of a review that is pending": (
+        {"review": {"state": "pending", "decided_at": None}},
+        "accepted_review",
+    ),
+    "of a review that was rejected": ({"review": {"state": "rejected"}}, "accepted_review"),
+    "of a review that became moot": ({"review": {"state": "moot"}}, "accepted_review"),
+    "without its review": ({"acceptance": {"review_state": None, "decided_at": None}}, "acceptance_check1"),
+    "as if it had not been held": (
+        {"acceptance": {"outcome": "accepted", "review_state": None, "decided_at": None}},
+        "accepted_attempt",
+    ),
+    "of a check-in as a manual request": (
+        {"acceptance": {"method": "manual"}},
+        "acceptance_check",
+    ),
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_no_acceptance_of_what_people_have_not_accepted(shared_stage: Stage, held: str) -> None:
+    changes, constraint = HELD[held]
+    rows = changed(held_rows(await registered_task(shared_stage)), **changes)
+    assert await refused_by(shared_stage, rows) == constraint
+
+
+async def test_no_review_of_a_refused_attempt(shared_stage: Stage) -> None:
+    """Nobody can accept by review what failed: a review is of an attempt that was held."""
+    rows = changed(held_rows(await registered_task(shared_stage)), attempt={"outcome": "rejected"})
+    assert await refused_by(shared_stage, rows) == "reviewed_attempt"
+
+
+@pytest.mark.parametrize("score", [0.5499999, None, nan])
+async def test_nothing_below_the_threshold_is_held_for_review(
+    shared_stage: Stage, score: float | None
+) -> None:
+    rows = changed(held_rows(await registered_task(shared_stage)), attempt={"score": score})
+    assert await refused_by(shared_stage, rows) == "held_is_a_match"
+
+
+async def test_no_held_check_in_is_accepted_late(shared_stage: Stage) -> None:
+    rows = held_rows(await registered_task(shared_stage), CLOSES_AT)
+    assert await refused_by(shared_stage, rows) == "accepted_in_window"
+
+
+async def test_a_reviewer_decides_once(shared_stage: Stage) -> None:
+    rows = held_rows(await registered_task(shared_stage))
+    await store(shared_stage, rows)
+    decision = {
+        "review_id": rows["review"]["review_id"],
+        "iss": "i",
+        "actor": "r-1",
+        "decision": "accept",
+        "note": "",
+        "decided_at": NOON,
+    }
+    await store(shared_stage, {"review_decision": decision})
+    assert await refused_by(shared_stage, {"review_decision": decision}) == "review_decision_pkey"
+
+
+async def test_no_challenge_for_somebody_who_is_not_on_the_roster(shared_stage: Stage) -> None:
+    task_id = await registered_task(shared_stage)
+    challenge = {"challenge_id": uuid4(), "task_id": task_id, "person_id": "p-9", "expires_at": NOON}
+    assert await refused_by(shared_stage, {"challenge": challenge}) == "challenge_task_id_person_id_fkey"
+
+
+async def test_no_review_of_somebody_who_is_not_on_the_roster(shared_stage: Stage) -> None:
+    task_id = await registered_task(shared_stage)
+    asked = {
+        "review_id": uuid4(),
+        "kind": "manual",
+        "task_id": task_id,
+        "person_id": "p-9",
+        "received_at": NOON,
+    }
+    assert await refused_by(shared_stage, {"review": asked}) == "review_task_id_person_id_fkey"

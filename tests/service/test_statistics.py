@@ -146,7 +146,7 @@ async def test_refusals_of_a_phone_are_told_by_reason(stage: Stage) -> None:
     await attempt(stage, **ios)
     await attempt(stage, **ios, reasons=["outside_geofence", "position_frame_suspect"])
     await attempt(stage, **ios, reasons=["outside_geofence"])
-    await attempt(stage, **ios, outcome="review", reasons=["look_alike"])
+    await attempt(stage, **ios, outcome="review", reasons=["look_alike"], score=0.6)
     [phone] = (await of_task(stage))["phones"]
     assert (phone["attempts"], phone["rejected"]) == (4, 3)
     assert phone["reasons"] == [
