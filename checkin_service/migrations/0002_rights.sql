@@ -1,5 +1,5 @@
 -- Who may do what. The owner of the tables runs migrations and nothing else; `checkin_service` serves and runs the
--- commands; `checkin_auditor` reads the audit. The roles belong to the whole server: docs/decisions/0014-least-rights.md.
+-- commands; `checkin_auditor` reads the audit. The roles belong to the whole server: docs/decisions/0014-audit-and-least-rights.md.
 -- A later migration that adds a table says in itself what the service may do with it.
 
 DO $$
