@@ -27,9 +27,11 @@ from checkin_service.adapters.embedded import (
     embedded_stores,
     server_account,
 )
+from checkin_service.adapters.postgres.migrate import migrate_at
 from tests.embedded.temporary import temporary_data_dir
 from tests.faults.record import Record
 from tests.service.conftest import UNLIMITED
+from tests.service.databases import service_url
 from tests.service.stage import Json, Stage, members_digest, photo_of, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -73,7 +75,7 @@ class Site:
             "KEY_BACKUPS": str(self.folder / "key-backups"),
             "OWNER": server_account().name,
             "ADMIN_URL": url,
-            "DATABASE_URL": url,
+            "DATABASE_URL": service_url(url) if url else "",
             "CHECKIN_DATA_DIR": str(self.data_dir),
             **variables,
         }
@@ -129,6 +131,7 @@ class Loss:
 
 async def backed_up_and_killed(site: Site, redis_url: str, data_dir: Path) -> Loss:
     with server(data_dir) as url:
+        await migrate_at(url)
         await site.carry_out(ONCE, url)
     with server(data_dir) as url:
         async with running_service(url, redis_url, site.data_dir, None, **UNLIMITED) as stage:
