@@ -152,7 +152,7 @@ async def backed_up_and_killed(site: Site, redis_url: str, data_dir: Path) -> Lo
                 site.acknowledged[len(kept) :],
                 now["target"],
                 now["seq"],
-                (await stage.platform("GET", "/v1/changes")).body["next"],
+                (await read_to_the_end(stage))[1],
                 {f"T{n}": await etag(stage, f"T{n}") for n in range(site.tasks)},
             )
 
@@ -353,3 +353,20 @@ async def test_control_without_the_archive_what_was_acknowledged_is_lost(
     lost = [told for told in restored.loss.kept if told.check_in_id not in there]
     assert lost
     record.control(f"{len(lost)} of {len(restored.loss.kept)} lost without the archive")
+
+
+async def test_what_is_too_old_goes_and_what_a_restore_needs_stays(restored: Restored) -> None:
+    site = restored.loss.site
+    backups = site.folder / "backups"
+    [base] = (backups / "base").iterdir()
+    outdated = backups / "base" / "20200101T000000Z"
+    outdated.mkdir()
+    os.utime(outdated, (0, 0))
+    await site.carry_out(TOO_OLD)
+    assert list((backups / "base").iterdir()) == [base]
+    began = re.findall(
+        r"^START WAL LOCATION.* \(file (\w+)\)$", (base / "backup_label").read_text(), re.MULTILINE
+    )
+    assert (
+        min(file.name for file in (backups / "wal").iterdir() if len(file.name) == len(began[0])) == began[0]
+    )
