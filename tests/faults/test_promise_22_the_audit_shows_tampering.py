@@ -1,5 +1,6 @@
 """Promise 22: the audit log shows tampering, also to somebody who may write everything in the database."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -228,6 +229,18 @@ async def test_what_was_verified_before_need_not_be_read_again(stage: Stage) -> 
 
 
 # --- What is allowed is no tampering ---
+
+
+async def test_writers_at_the_same_time_make_one_chain(stage: Stage, full: bool) -> None:
+    writers = 400 if full else 40
+    await asyncio.gather(*(stage.register(f"T{n}", "p-1") for n in range(writers)))
+    ways = [stage.enrol("p-1"), stage.consent("p-1"), stage.platform("GET", "/v1/persons/p-1/export")]
+    reason = {"reason": "x"}
+    await asyncio.gather(
+        *ways, *(stage.platform("POST", f"/v1/tasks/T{n}/void", reason) for n in range(writers))
+    )
+    assert (await told(stage)).seq == 2 * writers + len(ways)
+    assert await verified(stage, await told(stage)) == []
 
 
 async def test_an_erasure_empties_rows_and_leaves_the_chain_whole(stage: Stage, record: Record) -> None:
