@@ -20,6 +20,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
     "references_settled": frozenset({"persons", "models"}),
     "sweep_failed": frozenset({"error"}),
     "restored": frozenset(),
+    "database_role_may_rewrite": frozenset(),
     "calendar_ends": frozenset({"last_day", "days_ahead"}),
     "review_overdue": frozenset({"reviews"}),
     "library": frozenset({"logger", "error"}),
