@@ -171,10 +171,12 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 @dataclass(slots=True)
 class Wire:
-    """A proxy before a server. `url` is the server's with the wire's address in it; `cuts` counts what was cut."""
+    """A proxy before a server. `url` is the server's with the wire's address in it; `cuts` counts what was cut,
+    `answered` the bytes of answers that came through."""
 
     url: str
     cuts: int = 0
+    answered: int = 0
     _after: int | None = None
     _mark: bytes = b""
     _passes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -233,7 +235,9 @@ class _Line:
     async def answers(self) -> None:
         async for chunk in _chunks(self.server[0]):
             await self.wire._passes.wait()
-            await _pass_on(self.client[1], chunk[: self.left])
+            passed = chunk[: self.left]
+            self.wire.answered += len(passed)
+            await _pass_on(self.client[1], passed)
             if self.left is not None and (left := self.left - len(chunk)) < 0:
                 self.wire.cuts += 1
                 return

@@ -99,10 +99,17 @@ def be_patient() -> None:
     server.HEAD_S = server.IDLE_S = server.ANSWER_S = 3600
 
 
+def never_analyse() -> None:
+    """So slow that the process is dead before a verdict."""
+    global ANALYSIS_S
+    ANALYSIS_S = 3600
+
+
 SWITCHES = {
     "--answer-early": answer_before_commit,
     "--commit-asynchronously": commit_asynchronously,
     "--impatient": be_impatient,
+    "--never-analyse": never_analyse,
     "--patient": be_patient,
 }
 

@@ -59,6 +59,11 @@ async def set_up(stage: Stage, storm: Storm) -> None:
     for person_id in storm.person_ids:
         await stage.enrol(person_id)
         await stage.consent(person_id)
+    await run_faster(stage)
+
+
+async def run_faster(stage: Stage) -> None:
+    """Lets the judging clock run `FASTER` times as fast from now on."""
     [row] = await stage.sql("SELECT clock_timestamp()::text AS start")
     start = f"timestamptz '{row['start']}'"
     await stage.sql(

@@ -10,6 +10,7 @@ import pytest
 from checkin_service.adapters.embedded import EmbeddedStores
 from tests.faults.clients import Answer, Caller, Submission, calling
 from tests.faults.processes import processes
+from tests.faults.record import Record
 from tests.service.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,7 +51,7 @@ async def stored(stage: Stage, task_id: str) -> tuple[int, int, int]:
 
 
 async def test_two_hundred_identical_requests_are_one_submission(
-    shared_stage: Stage, pair_caller: Caller
+    shared_stage: Stage, pair_caller: Caller, record: Record
 ) -> None:
     task_id, [person_id] = await new_task(shared_stage, 1)
     submission = await pair_caller.submission(person_id, task_id)
@@ -60,6 +61,9 @@ async def test_two_hundred_identical_requests_are_one_submission(
     others = {(answer.status, answer.code) for answer in answers if answer.body != final.body}
     assert others <= {(409, "idempotency_in_progress"), (503, "unavailable")}
     assert await stored(shared_stage, task_id) == (1, 1, 1)
+    record.kept(
+        f"{IDENTICAL} identical requests at once over 2 processes: 1 receipt, 1 attempt, 1 acceptance"
+    )
 
 
 async def many_keys(caller: Caller, task_id: str, person_id: str, number: int) -> list[Answer]:
@@ -68,7 +72,7 @@ async def many_keys(caller: Caller, task_id: str, person_id: str, number: int) -
 
 
 async def test_many_keys_of_one_person_are_one_acceptance(
-    shared_stage: Stage, pair_caller: Caller, full: bool
+    shared_stage: Stage, pair_caller: Caller, full: bool, record: Record
 ) -> None:
     task_id, [person_id] = await new_task(shared_stage, 1)
     number = IDENTICAL if full else 60
@@ -79,6 +83,7 @@ async def test_many_keys_of_one_person_are_one_acceptance(
     assert await stored(shared_stage, task_id) == (number, 1, 1)
     status = await shared_stage.status(task_id)
     assert (status["progress"]["total"], status["progress"]["accepted"]) == (1, 1)
+    record.kept(f"{number} keys of one person at once: 1 acceptance")
 
 
 async def test_two_challenges_of_each_person_are_one_acceptance_each(
@@ -117,7 +122,12 @@ WITHOUT_CONSTRAINT = "DROP INDEX accepted_once"
 )
 @pytest.mark.asyncio(loop_scope="function")
 async def test_control_constraint_and_locks_each_suffice_and_without_both_one_person_counts_twice(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, switched_off: list[str], counts_once: bool
+    stage: Stage,
+    stores: EmbeddedStores,
+    tmp_path: Path,
+    switched_off: list[str],
+    counts_once: bool,
+    record: Record,
 ) -> None:
     task_id, [person_id] = await new_task(stage, 1)
     for change in (*SLOW_COMMIT, *switched_off):
@@ -128,3 +138,5 @@ async def test_control_constraint_and_locks_each_suffice_and_without_both_one_pe
         await many_keys(caller, task_id, person_id, 60)
     _, _, acceptances = await stored(stage, task_id)
     assert (acceptances == 1) == counts_once
+    if not counts_once:
+        record.control(f"without constraint and lock: one person accepted {acceptances} times")
