@@ -1,0 +1,62 @@
+"""Engines of fixed answers for worker processes, that obey a mark on a photograph: whose identity is an order."""
+
+import ctypes
+import io
+import json
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from PIL import Image
+
+from face import Analysis
+from face.engine import build_engine
+from tests.service.fixed_engine import MODEL, FixedEngine, Shown
+
+ANALYSIS_S = 0.1
+
+
+class MarkedEngine:
+    """Takes its time, so that others are in flight when one goes wrong."""
+
+    model_id = MODEL
+
+    def analyse(self, photo: bytes) -> Analysis:
+        shown = Shown(**json.loads(Image.open(io.BytesIO(photo)).info["comment"]))
+        time.sleep(ANALYSIS_S)
+        if shown.identity in ORDERS:
+            ORDERS[shown.identity]()
+        return FixedEngine()._analysis(shown)
+
+
+def _crash() -> None:
+    ctypes.string_at(0)
+
+
+def _hang() -> NoReturn:
+    while True:
+        pass
+
+
+def _exhaust_memory() -> NoReturn:
+    held = []
+    while True:
+        held.append(bytearray(16_000_000))
+
+
+ORDERS: dict[str, Callable[[], None]] = {"crash": _crash, "hang": _hang, "memory": _exhaust_memory}
+
+
+def marked() -> MarkedEngine:
+    return MarkedEngine()
+
+
+def marked_and_heavy(cache_dir: str) -> MarkedEngine:
+    """As heavy to start as the real engine, which is built and left alone."""
+    build_engine(cache_dir)
+    return MarkedEngine()
+
+
+def analyse(photo: bytes) -> Analysis:
+    """For executors, which call a function."""
+    return MarkedEngine().analyse(photo)
