@@ -79,10 +79,13 @@ class Detector:
         self._yunet = yunet
         self._close = close
 
-    def find(self, pixels: Pixels) -> Look:
-        """The surest of a few near looks, or else of finer ones; it may show no face at all."""
+    def find(self, pixels: Pixels, *, is_largest: bool = True) -> Look:
+        """The surest of a few near looks, or else of finer ones; it may show no face at all.
+
+        Where there is a larger copy of the picture, the finer looks are left to that.
+        """
         best = self._best_turn(*_near_copy(pixels))
-        if best.is_sure and best.is_close:
+        if not is_largest or (best.is_sure and best.is_close):
             return best
         for long_side_px in _FAR_LONG_SIDES_PX:
             finer = self._look(*_copy(pixels, long_side_px))

@@ -12,7 +12,7 @@ from face.analysis import Analysis, FaceBox
 from face.detector import Detector, Look
 from face.dlib_encoder import DlibEncoder
 from face.faces import Face, comparable_faces
-from face.image import decode, is_scaled
+from face.image import Photograph, decode
 from face.manifest import DLIB_FIVE_LANDMARKS, verified_path
 from face.memory import keep_freed_memory
 from face.models import (
@@ -79,13 +79,12 @@ class PhotoEngine:
         self._describe(grey, Look(0, 1.0, (Face(160, 140, 160, 200, 1.0, places),)))
 
     def _look(self, photo: bytes) -> tuple[Pixels, Look]:
-        near = decode(photo, _NEAR_SHORT_SIDE_PX)
-        look = self._detector.find(near)
-        if look.is_sure and comparable_faces(look.faces)[0].width >= _WELL_SHOWN_PX:
+        photograph = Photograph(photo, _FAR_SHORT_SIDE_PX)
+        near, is_scaled = photograph.pixels(_NEAR_SHORT_SIDE_PX), photograph.is_scaled(_NEAR_SHORT_SIDE_PX)
+        look = self._detector.find(near, is_largest=not is_scaled)
+        if not is_scaled or (look.is_sure and comparable_faces(look.faces)[0].width >= _WELL_SHOWN_PX):
             return near, look
-        if not is_scaled(photo, _NEAR_SHORT_SIDE_PX):
-            return near, look
-        far = decode(photo, _FAR_SHORT_SIDE_PX)
+        far = photograph.pixels(_FAR_SHORT_SIDE_PX)
         return far, self._detector.find(far)
 
     def _describe(self, pixels: Pixels, look: Look) -> Analysis:

@@ -29,30 +29,54 @@ _UPRIGHT = {
 
 
 def decode(data: bytes, short_side_px: int = MOST_SHORT_SIDE_PX, limits: ImageLimits = LIMITS) -> Pixels:
-    """The upright pixels of a JPEG or PNG; a large one is scaled down by a whole number, to a shorter side of
-    ``short_side_px`` or more, but less than twice that.
+    """The pixels of a JPEG or PNG, see :meth:`Photograph.pixels`."""
+    return Photograph(data, short_side_px, limits).pixels(short_side_px)
 
-    EXIF's orientation is followed, alpha is laid onto white (what a person would see), 16-bit grey keeps its
-    upper byte. Raises what :func:`check_header` raises, and ``ImageUnreadable`` (``damaged``) for pixels that
-    cannot be decoded.
+
+class Photograph:
+    """A JPEG or PNG at one size or several, of which ``most_short_side_px`` is the largest.
+
+    What has no cheap way to a smaller size (PNG, JPEGs of several scans) is decoded once, to the largest, which is
+    kept. Raises what :func:`check_header` raises.
     """
-    header = check_header(data, limits)
-    try:
-        picture = _rgb(_load(data, header, short_side_px), short_side_px)
-    except MemoryError:
-        raise
-    except Exception as fault:
-        # Pillow raises a dozen unrelated kinds on damaged data; whatever it is, the picture is not usable.
-        raise ImageUnreadable(
-            "damaged", "The photograph is damaged and cannot be read. Take it again and send it."
-        ) from fault
-    return np.ascontiguousarray(_upright(picture, header.orientation))
 
+    def __init__(
+        self, data: bytes, most_short_side_px: int = MOST_SHORT_SIDE_PX, limits: ImageLimits = LIMITS
+    ) -> None:
+        self._data = data
+        self._most_short_side_px = most_short_side_px
+        self._header = check_header(data, limits)
+        self._kept: Image.Image | None = None
 
-def is_scaled(data: bytes, short_side_px: int, limits: ImageLimits = LIMITS) -> bool:
-    """Whether :func:`decode` scales this photograph down. Raises what :func:`check_header` raises."""
-    header = check_header(data, limits)
-    return min(header.width, header.height) >= 2 * short_side_px
+    def is_scaled(self, short_side_px: int) -> bool:
+        """Whether :meth:`pixels` scales it down."""
+        return min(self._header.width, self._header.height) >= 2 * short_side_px
+
+    def pixels(self, short_side_px: int) -> Pixels:
+        """Upright; a large photograph is scaled down by a whole number, to a shorter side of ``short_side_px`` or
+        more, but less than twice that.
+
+        EXIF's orientation is followed, alpha is laid onto white (what a person would see), 16-bit grey keeps its
+        upper byte. Raises ``ImageUnreadable`` (``damaged``) for pixels that cannot be decoded.
+        """
+        try:
+            picture = _rgb(self._decoded(short_side_px), short_side_px)
+        except MemoryError:
+            raise
+        except Exception as fault:
+            # Pillow raises a dozen unrelated kinds on damaged data; whatever it is, the picture is not usable.
+            raise ImageUnreadable(
+                "damaged", "The photograph is damaged and cannot be read. Take it again and send it."
+            ) from fault
+        return np.ascontiguousarray(_upright(picture, self._header.orientation))
+
+    def _decoded(self, short_side_px: int) -> Image.Image:
+        if self._header.in_rows:
+            return _load(self._data, self._header, short_side_px)
+        if self._kept is None:
+            most_px = self._most_short_side_px
+            self._kept = _rgb(_load(self._data, self._header, most_px), most_px)
+        return self._kept
 
 
 def _load(data: bytes, header: Header, short_side_px: int) -> Image.Image:
@@ -75,8 +99,14 @@ def _rgb(picture: Image.Image, short_side_px: int) -> Image.Image:
     shown = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, height, _STRIP_ROWS * factor):  # in strips: a 12-megapixel copy is 48 MB
         strip = picture.crop((0, top, width, min(height, top + _STRIP_ROWS * factor)))
-        shown.paste(_on_white(strip).reduce(factor), (0, top // factor))
+        shown.paste(_small(strip, factor), (0, top // factor))
     return shown
+
+
+def _small(picture: Image.Image, factor: int) -> Image.Image:
+    if picture.mode in {"RGBA", "LA"}:  # a mean in which a pixel weighs by its alpha: the same, and sooner
+        return _on_white(picture.reduce(factor))
+    return _on_white(picture).reduce(factor)
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

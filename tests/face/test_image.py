@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from face.image import decode, is_scaled
+from face.image import Photograph, decode
 from face.image_errors import ImageError, ImageUnreadable
 from face.picture import Pixels
 from tests.face import pictures
@@ -153,7 +153,27 @@ def test_no_damage_raises_anything_else(mode: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize(("size", "scaled"), [((959, 1400), False), ((1400, 960), True)])
 def test_what_will_be_scaled_is_told(size: tuple[int, int], scaled: bool) -> None:
     photo = pictures.jpeg(size)
-    assert is_scaled(photo, 480) == scaled == (decode(photo, 480).size < 3 * size[0] * size[1])
+    assert Photograph(photo).is_scaled(480) == scaled == (decode(photo, 480).size < 3 * size[0] * size[1])
+
+
+SEVERAL_SIZES = {
+    "baseline": lambda: pictures.jpeg((2400, 2800)),
+    "progressive": lambda: pictures.jpeg((2400, 2800), progressive=True),
+    "png": lambda: pictures.png((2400, 2800), compress_level=1),
+    "alpha": lambda: pictures.png((2400, 2800), mode="RGBA", compress_level=1),
+    "grey": lambda: pictures.png((2400, 2800), mode="L", compress_level=1),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL_SIZES)
+def test_one_photograph_at_several_sizes(kind: str) -> None:
+    photograph = Photograph(SEVERAL_SIZES[kind]())
+    near, far = photograph.pixels(480), photograph.pixels(1080)
+    assert 480 <= min(near.shape[:2]) < 960
+    assert far.shape == (1400, 1200, 3)
+    again = Image.fromarray(far).resize(near.shape[1::-1])
+    assert np.abs(near.astype(int) - np.asarray(again)).mean() < 2
+    assert (photograph.pixels(1080) == far).all()
 
 
 def memory_taken(work: Callable[[], object]) -> int:
