@@ -8,6 +8,11 @@ from pathlib import Path
 def add_common(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--cache`` and ``--models``."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="the results for programs")
+    add_cache(parser)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """``--cache`` and ``--models``."""
     parser.add_argument("--cache", type=Path, default=Path(".artifacts", "models"), help="for networks")
     models = os.environ.get("CHECKIN_MODELS_DIR")
     parser.add_argument(
