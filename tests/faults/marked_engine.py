@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from PIL import Image
 
-from face import Analysis
+from face import Analysis, ImageLimits
 from face.engine import build_engine
+from face.image import MOST_SHORT_SIDE_PX, Photograph
 from tests.service.fixed_engine import MODEL, FixedEngine, Shown
 
 ANALYSIS_S = 0.1
@@ -55,6 +56,21 @@ def marked_and_heavy(cache_dir: str) -> MarkedEngine:
     """As heavy to start as the real engine, which is built and left alone."""
     build_engine(cache_dir)
     return MarkedEngine()
+
+
+class LimitlessEngine:
+    """Decodes whatever comes."""
+
+    model_id = MODEL
+    _limits = ImageLimits(10**10, 10**10, scans=10**6, pixel_scans=10**14)
+
+    def analyse(self, photo: bytes) -> Analysis:
+        height, width = Photograph(photo, limits=self._limits).pixels(MOST_SHORT_SIDE_PX).shape[:2]
+        return Analysis(width, height, 0, (), None, {})
+
+
+def without_limits() -> LimitlessEngine:
+    return LimitlessEngine()
 
 
 def analyse(photo: bytes) -> Analysis:
