@@ -1,7 +1,7 @@
 """Everything that can be said against a picture before a pixel of it is decoded.
 
-Cheap enough for an event loop (milliseconds for the largest upload) and without Pillow, so that a service can
-refuse a hostile upload before it queues for a worker.
+Cheap enough for an event loop (milliseconds for a photograph, 0.1 s for 6 MB made to be slow) and without Pillow, so
+that a service can refuse a hostile upload before it queues for a worker.
 """
 
 import re

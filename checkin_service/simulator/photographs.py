@@ -1,12 +1,9 @@
-"""Photographs of the simulated persons, read from a folder and altered by code as their behaviour asks."""
+"""Photographs of the simulated persons, read from a folder."""
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-
-from PIL import Image, ImageDraw, ImageFilter
 
 
 class Picture(Enum):
@@ -43,46 +40,11 @@ def read_faces(folder: Path) -> list[Face]:
 
 
 def _face(folder: Path) -> Face:
+    # Not before: a service reads the same command line, and is not to load what decodes pictures.
+    from checkin_service.simulator.alterations import altered
+
     reference = (folder / "reference.jpg").read_bytes()
     selfies = [file.read_bytes() for file in sorted(folder.glob("selfie*.jpg"))]
     if not selfies:
         raise ValueError(f"{folder} holds no selfie*.jpg")
-    altered = {
-        Picture.NOBODY: _landscape(),
-        Picture.DARK: _altered(selfies[0], _darkened),
-        Picture.BLURRED: _altered(selfies[0], _blurred),
-        Picture.REPLAY: _altered(reference, _cropped),
-    }
-    return Face(reference, selfies, altered)
-
-
-def _altered(photo: bytes, alter: Callable[[Image.Image], Image.Image]) -> bytes:
-    """As a JPEG with the comment of the original: a test's face engine reads there whose face it is."""
-    with Image.open(io.BytesIO(photo)) as picture:
-        return _jpeg(alter(picture.convert("RGB")), picture.info.get("comment", b""))
-
-
-def _darkened(picture: Image.Image) -> Image.Image:
-    return picture.point(lambda value: 5 + value // 8)
-
-
-def _blurred(picture: Image.Image) -> Image.Image:
-    """By an eighth of the distance between the eyes of somebody who fills the picture."""
-    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 42))
-
-
-def _cropped(picture: Image.Image) -> Image.Image:
-    width, height = picture.size
-    return picture.crop((width // 40, height // 40, width - width // 40, height))
-
-
-def _landscape() -> bytes:
-    picture = Image.new("RGB", (480, 640), (150, 190, 230))
-    ImageDraw.Draw(picture).polygon([(0, 420), (160, 260), (480, 460), (480, 640), (0, 640)], (70, 110, 60))
-    return _jpeg(picture, b"")
-
-
-def _jpeg(picture: Image.Image, comment: bytes) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80, comment=comment)
-    return file.getvalue()
+    return Face(reference, selfies, altered(reference, selfies[0]))

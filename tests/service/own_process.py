@@ -25,6 +25,7 @@ STOP_TIMEOUT_S = 40
 class OwnProcess:
     """Where it answers, and the environment in which the command line finds its keys."""
 
+    pid: int
     base: str
     environment: Mapping[str, str]
 
@@ -47,7 +48,7 @@ def served(**settings: str) -> Iterator[OwnProcess]:
                 text=True,
             )
         try:
-            yield OwnProcess(_address(process, log), environment)
+            yield OwnProcess(process.pid, _address(process, log), environment)
         finally:
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
