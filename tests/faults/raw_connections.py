@@ -76,7 +76,7 @@ async def hear(reader: asyncio.StreamReader, since: float) -> Heard:
 
 
 async def _drip(writer: asyncio.StreamWriter, then: bytes, pause_s: float) -> None:
-    while not writer.is_closing():
+    while then and not writer.is_closing():
         for byte in then:
             writer.write(bytes([byte]))
             await asyncio.sleep(pause_s)

@@ -23,6 +23,7 @@ from checkin_service.adapters.postgres import database
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores
+from checkin_service.logs import configure_logs
 from checkin_service.settings import read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
@@ -89,7 +90,7 @@ def commit_asynchronously() -> None:
 def be_impatient() -> None:
     """The limits of time at a tenth, the least rate the same; few connections."""
     body.RATE_WINDOW_S, body.RATE_BYTES = 1, 8_000
-    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 6
+    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 3
     server.CONNECTIONS_LIMIT = 300
 
 
@@ -142,6 +143,7 @@ def main() -> None:
     for switch, turn_off in SWITCHES.items():
         parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
     options = parser.parse_args()
+    configure_logs()
     for turn_off in options.switched_off or ():
         turn_off()
     make_fixed = partial(app.make_app, open_faces=lambda _: UnhurriedEngine().running())
