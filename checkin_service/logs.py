@@ -8,7 +8,8 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -43,7 +44,7 @@ def configure_logs() -> None:
             leave_out_unlisted,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _IfItCan(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 
@@ -72,6 +73,21 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, tuple):
         return all(_is_plain(part) for part in value)
     return value is None or isinstance(value, int | float)
+
+
+class _IfItCan:
+    """A stream that nobody fails with: a full disk or a closed pipe behind the log is no reason to refuse a request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _OnlyWhat(logging.Handler):

@@ -70,6 +70,10 @@ class ObjectStore(Protocol):
         """Removes the object. Safe to repeat."""
         ...
 
+    async def fault(self) -> str | None:
+        """In a word why nothing can be put there now, None when it can; as it was a few seconds ago at most."""
+        ...
+
     def list_older_than(self, instant: datetime) -> AsyncIterator[str]:
         """Addresses of all objects last put before this instant, by the store's clock."""
         ...

@@ -6,10 +6,12 @@ backups, stays unreadable: the key lies in the database and is deleted there.
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -22,6 +24,12 @@ DEADLINE_S = 5.0
 
 _RETRIES = 2
 
+# Whoever asks whether the store is there, and however often: it is tried no more often and no longer than this.
+TRIAL_INTERVAL_S = 3.0
+_TRIAL_S = 1.0
+# More than a full disk has left, as a name alone would not be.
+_TRIAL_BYTES = b"trial" * 1000
+
 
 class EvidenceStore:
     """The `ObjectStore` of one directory or bucket; each call is bounded in time."""
@@ -30,6 +38,9 @@ class EvidenceStore:
         """`directory`: where a `LocalStore` keeps its files."""
         self._store = store
         self._directory = directory
+        self._trying = asyncio.Lock()
+        self._tried_at = -TRIAL_INTERVAL_S
+        self._fault: str | None = None
 
     async def put(self, address: str, content: bytes) -> None:
         async with _in_time():
@@ -50,6 +61,23 @@ class EvidenceStore:
         async with _in_time():
             with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, address)
+
+    async def fault(self) -> str | None:
+        async with self._trying:
+            if time.monotonic() - self._tried_at >= TRIAL_INTERVAL_S:
+                self._fault = await self._try()
+                self._tried_at = time.monotonic()
+            return self._fault
+
+    async def _try(self) -> str | None:
+        address = f"trial-{uuid4().hex}"
+        try:
+            async with asyncio.timeout(_TRIAL_S):
+                await self.put(address, _TRIAL_BYTES)
+                await self.delete(address)
+        except (StoreUnavailable, TimeoutError) as error:
+            return str(error) or "TimeoutError"
+        return None
 
     async def list_older_than(self, instant: datetime) -> AsyncIterator[str]:
         """Also removes what writers who were killed left half written in a directory before this instant."""

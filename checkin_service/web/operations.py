@@ -21,7 +21,11 @@ async def livez(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Whether check-ins can be judged here now. Redis is told but not required: no verdict needs it."""
     wired = services(request)
-    needed = {"database": await _database(wired), "face_workers": _face_workers(wired)}
+    needed = {
+        "database": await _database(wired),
+        "face_workers": _face_workers(wired),
+        "object_store": await _object_store(wired),
+    }
     ready = all(state == "ok" for state in needed.values())
     redis = "ok" if await wired.rate_limit.alive() else "away: requests are not limited"
     body = {"status": "ready" if ready else "not_ready", "checks": {**needed, "redis": redis}}
@@ -30,7 +34,6 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     wired = services(request)
-    wired.metrics.observe_faces(wired.faces.stats)
     wired.metrics.observe_faces(wired.faces.stats)
     return web.Response(
         body=wired.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -58,6 +61,11 @@ async def _database(wired: Services) -> str:
     # a slow answer is no skew: theirs was read at some moment in between
     skew_s = max(asked_at - theirs, theirs - answered_at)
     return "ok" if skew_s < MAX_CLOCK_SKEW_S else f"clocks differ by {skew_s:.0f} s"
+
+
+async def _object_store(wired: Services) -> str:
+    fault = await wired.evidence.fault()
+    return f"away: {fault}" if fault else "ok"
 
 
 def _face_workers(wired: Services) -> str:

@@ -67,6 +67,21 @@ def test_a_library_s_sentence_is_not_told(capfd: pytest.CaptureFixture[str]) -> 
     assert "张三" not in str(line)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a stream that can't be written needs /dev/full")
+def test_nobody_fails_with_a_log_that_cannot_be_written() -> None:
+    program = """
+import structlog
+from checkin_service.logs import configure_logs
+configure_logs()
+structlog.get_logger().info("request", status=200)
+print("went on")
+"""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False, text=True)
+    assert done.stdout == "went on\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whether a process may be dumped")
 def test_a_command_leaves_no_core_file(tmp_path: Path) -> None:
     program = """

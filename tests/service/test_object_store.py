@@ -173,6 +173,13 @@ async def test_only_what_is_older_is_listed(store: ObjectStore) -> None:
 # --- sealing ---
 
 
+async def test_a_store_that_takes_things_has_no_fault_and_nothing_is_left_of_the_trial(
+    store: ObjectStore,
+) -> None:
+    assert await store.fault() is None
+    assert await addresses(store) == set()
+
+
 def test_an_address_is_the_digest_of_the_ciphertext_and_tells_no_photograph(keys: TemplateKeys) -> None:
     first, second = (seal_selfie(keys, CHECK_IN, PHOTO) for _ in range(2))
     assert first.address == hashlib.sha256(first.ciphertext).hexdigest()
@@ -277,6 +284,24 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+async def test_a_full_disk_is_a_fault_until_there_is_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = directory_store(folder)
+    monkeypatch.setattr(object_store, "TRIAL_INTERVAL_S", 0)
+    with largest_file(4096):
+        assert await store.fault()
+    assert await store.fault() is None
+    assert files(folder) == {}
+
+
+async def test_the_store_is_tried_no_more_often_than_it_has_to_be(folder: Path) -> None:
+    store = directory_store(folder)
+    assert await store.fault() is None
+    put_a_file_in_its_place(folder)
+    assert await store.fault() is None
+
+
 async def test_what_a_killed_writer_left_goes_with_what_is_old(folder: Path) -> None:
     store = directory_store(folder)
     await store.put("ab", b"x")
@@ -327,6 +352,18 @@ async def test_a_bucket_that_does_not_answer_is_unavailable(monkeypatch: pytest.
                 await call
         bucket.frozen.set()
         await store.put("ab", b"x")
+
+
+async def test_a_bucket_that_does_not_answer_is_a_fault_within_a_second_and_none_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(object_store, "TRIAL_INTERVAL_S", 0)
+    async with bucket_server(monkeypatch) as bucket:
+        store = bucket_store("s3://evidence")
+        bucket.frozen.clear()
+        assert await store.fault() == "TimeoutError"
+        bucket.frozen.set()
+        assert await store.fault() is None
 
 
 async def test_a_bucket_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -399,6 +399,9 @@ class Away:
     async def delete(self, address: str) -> None:
         raise StoreUnavailable
 
+    async def fault(self) -> str | None:
+        return "away"
+
     async def list_older_than(self, instant: datetime) -> AsyncIterator[str]:
         if not self.listing:
             raise StoreUnavailable
