@@ -26,8 +26,10 @@ from checkin_service.adapters.key_file import KeyFileError
 from checkin_service.adapters.notice_file import read_notice
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
+from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from checkin_service.adapters.postgres.migrate import migrate_at
 from checkin_service.adapters.receipt_keys import receipt_key_id, verify_receipt
+from checkin_service.adapters.template_keys import ErasureLog
 from checkin_service.adapters.token_keys import (
     DEVELOPMENT_ISSUER,
     KeySetError,
@@ -35,17 +37,26 @@ from checkin_service.adapters.token_keys import (
     development_key_set,
     development_token,
 )
-from checkin_service.app import Stores, evidence_store, make_app, models_of
+from checkin_service.app import (
+    Stores,
+    evidence_store,
+    make_app,
+    models_of,
+    open_key_store,
+    open_template_keys,
+)
 from checkin_service.core_files import leave_no_core_file
 from checkin_service.domain.audit import AuditHead
 from checkin_service.domain.retention import POLICY_VERSION
 from checkin_service.logs import configure_logs
-from checkin_service.ports import ObjectStore, StoreUnavailable
+from checkin_service.ports import StoreUnavailable
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.simulator import SimulationError, add_options, read_options, simulate
 from checkin_service.usecases.after_restore import after_restore
+from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
+from checkin_service.usecases.rekey import rekey
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verify_audit import verify_audit
 from checkin_service.web.server import make_runner, raise_file_limit
@@ -95,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
             "after-restore",
             _after_restore,
             "settle that the database was restored, docs/operations.md (a start notices most restores by itself)",
+        ),
+        (
+            "rekey",
+            _rekey,
+            "wrap every data key by the current wrapping key, and say which old ones may go, docs/keys.md",
         ),
         (
             "coverage",
@@ -171,12 +187,14 @@ def _serve(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def _migrate(settings: Settings, _: argparse.Namespace) -> None:
-    async def work(url: str) -> None:
-        applied = await migrate_at(url)
+    async def work(url: str, key_store_url: str) -> None:
+        owners = settings.migration_database_url
+        applied = await migrate_at(owners or url)
+        applied += await migrate_key_store_at(settings.key_store_url or owners or key_store_url)
         print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
-    with _database(settings, OWNER) as url:
-        _run(work(settings.migration_database_url or url))
+    with _databases(settings, OWNER) as found:
+        _run(work(*found[1:]))
 
 
 def _sweep(settings: Settings, _: argparse.Namespace) -> None:
@@ -189,12 +207,17 @@ def _sweep(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def _after_restore(settings: Settings, _: argparse.Namespace) -> None:
-    async def work(url: str) -> None:
-        async with open_database(url, max_connections=1) as database:
+    async def work(reachable: Settings, url: str, key_store_url: str) -> None:
+        async with (
+            open_database(url, max_connections=2) as database,
+            open_template_keys(reachable, key_store_url) as keys,
+        ):
+            finished = await finish_deletions(database, keys, evidence_store(reachable), None)
+            print(f"deletions carried out again: {finished}")
             print(f"feed epoch {await after_restore(database, 'operator')}")
 
-    with _database(settings) as url:
-        _run(work(url))
+    with _databases(settings) as found:
+        _run(work(*found))
 
 
 def _calendar_import(settings: Settings, options: argparse.Namespace) -> None:
@@ -229,23 +252,25 @@ def _told(imported: Imported) -> str:
 def _purge(settings: Settings, options: argparse.Namespace) -> None:
     """Ends with 1 when anything that should go is there, or had to stay because the object store is away."""
 
-    async def work(url: str, store: ObjectStore) -> None:
-        async with open_database(url, max_connections=2) as database:
+    async def work(reachable: Settings, url: str, key_store_url: str) -> None:
+        store = evidence_store(reachable)
+        async with (
+            open_database(url, max_connections=2) as database,
+            open_key_store(key_store_url) as keys,
+        ):
             if options.check:
                 overdue = await find_overdue(database, store)
                 told: dict[str, Any] = {"policy_version": POLICY_VERSION, "overdue": overdue}
                 clean = not overdue
             else:
-                receipt = await purge(database, store)
+                receipt = await purge(database, ErasureLog(keys), store)
                 told, clean = asdict(receipt), not receipt.unfinished
         print(json.dumps(told, default=str))
         if not clean:
             sys.exit(1)
 
-    if not settings.database_url:
-        settings = _with_reachable_data(settings)
-    with _database(settings) as url:
-        _run(work(url, evidence_store(settings)))
+    with _databases(settings) as found:
+        _run(work(*found))
 
 
 def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
@@ -271,6 +296,30 @@ def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
         return
     with _database(settings, AUDITOR) as url:
         _run(work(url))
+
+
+def _rekey(settings: Settings, _: argparse.Namespace) -> None:
+    """Ends with 1 while an older key is still needed."""
+
+    async def work(reachable: Settings, _: str, key_store_url: str) -> None:
+        async with open_template_keys(reachable, key_store_url) as keys:
+            told = await rekey(keys, _say_progress)
+        print(f"{told.done} data keys are wrapped by {told.current} now")
+        for key_id in told.retired:
+            print(f"{key_id} wraps nothing any more: take it out of the keys, and restart every replica")
+        for key_id, number in told.needed.items():
+            print(
+                f"{key_id} still wraps {number}: keep it, and run this again once every replica was restarted"
+            )
+        if told.needed:
+            sys.exit(1)
+
+    with _databases(settings) as found:
+        _run(work(*found))
+
+
+def _say_progress(done: int, total: int) -> None:
+    print(f"{done} of {total}", flush=True)
 
 
 def _coverage(settings: Settings, _: argparse.Namespace) -> None:
@@ -331,14 +380,28 @@ def _verify_receipt(settings: Settings, options: argparse.Namespace) -> None:
 @contextmanager
 def _database(settings: Settings, role: str = SERVICE) -> Iterator[str]:
     """The configured database's URL, or the embedded one's for a role, for as long as the command runs."""
+    with _databases(settings, role) as (_, url, _):
+        yield url
+
+
+@contextmanager
+def _databases(settings: Settings, role: str = SERVICE) -> Iterator[tuple[Settings, str, str]]:
+    """The settings with a data directory that can be reached, and the URLs of the main database and the key store."""
     if settings.database_url:
-        yield settings.database_url
+        yield settings, settings.database_url, settings.key_store_url or settings.database_url
         return
     settings = _with_reachable_data(settings)
     with embedded_stores(settings.data_dir, valkey=False) as embedded:
+        owners = embedded.database_url or "", embedded.key_store_url or ""
         if role != OWNER:
-            asyncio.run(migrate_at(embedded.database_url or ""))
-        yield as_role(embedded.database_url or "", role)
+            asyncio.run(_migrate_both(*owners))
+        url, key_store_url = (as_role(owner, role) for owner in owners)
+        yield settings, url, settings.key_store_url or key_store_url
+
+
+async def _migrate_both(url: str, key_store_url: str) -> None:
+    await migrate_at(url)
+    await migrate_key_store_at(key_store_url)
 
 
 @contextmanager
@@ -350,7 +413,8 @@ def _stores(settings: Settings) -> Iterator[tuple[Settings, Stores]]:
             "CHECKIN_JWKS must name your issuer's key set when DATABASE_URL or REDIS_URL is configured"
         )
     if settings.database_url and settings.redis_url:
-        yield settings, Stores(settings.database_url, settings.redis_url, settings.jwks or "")
+        named = settings.database_url, settings.redis_url, settings.jwks or ""
+        yield settings, Stores(*named, key_store_url=settings.key_store_url)
         return
     settings = _with_reachable_data(settings)
     with embedded_stores(
@@ -361,8 +425,14 @@ def _stores(settings: Settings) -> Iterator[tuple[Settings, Stores]]:
             redis_url=settings.redis_url or embedded.redis_url or "",
             jwks=settings.jwks or str(development_key_set(settings.data_dir)),
             migration_url=embedded.database_url,
+            key_store_url=settings.key_store_url or _as_service(embedded.key_store_url),
+            key_store_migration_url=None if settings.key_store_url else embedded.key_store_url,
         )
         yield settings, stores
+
+
+def _as_service(url: str | None) -> str | None:
+    return url and as_role(url, SERVICE)
 
 
 async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:

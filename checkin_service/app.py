@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import redis.asyncio as redis
 import structlog
@@ -21,16 +21,23 @@ from checkin_service.adapters.postgres.database import (
     open_database,
 )
 from checkin_service.adapters.postgres.key_ids import adopt_key
+from checkin_service.adapters.postgres.key_store import (
+    SCHEMA,
+    migrate_key_store_at,
+    migrate_key_store_where_allowed,
+)
 from checkin_service.adapters.postgres.migrate import may_rewrite, migrate_at, migrate_where_allowed
 from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
-from checkin_service.adapters.template_keys import TemplateKeys, load_template_keys
-from checkin_service.adapters.token_keys import TokenKeys
+from checkin_service.adapters.template_keys import TemplateKeys
+from checkin_service.adapters.token_keys import KeySetError, TokenKeys
+from checkin_service.adapters.wrapping_keys import load_wrapping_keys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
-from checkin_service.ports import Clock, FaceEngine, ObjectStore
+from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.after_restore import notice_restore
+from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import seed_calendar
 from checkin_service.usecases.overdue_reviews import count_overdue
 from checkin_service.usecases.sweep import sweep
@@ -43,6 +50,11 @@ from face import DLIB_RESNET_MODEL, MECHANISMS, SFACE_MODEL, WorkerPool, operati
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
+# Deletions that a crash has cut off are carried out by the next sweep, and whatever is older by the next start.
+UNFINISHED = timedelta(hours=1)
+SWEEP_FAILURES: tuple[type[BaseException], ...] = (*DATABASE_FAILURES, KeysUnavailable)
+# one statement a submission: few serve many
+KEY_STORE_CONNECTIONS = 4
 # so long before the published days end, a warning a day: windows are provisional from a month before on
 LEAST_CALENDAR_DAYS = 60
 
@@ -64,13 +76,16 @@ log = structlog.get_logger("checkin_service.app")
 class Stores:
     """Where the stores are: configured ones, or the embedded ones once they run.
 
-    `migration_url`: the database again, for the owner of its tables; None where somebody else migrates it.
+    `key_store_url`: None for the main database's. `migration_url`, `key_store_migration_url`: the same again, for the
+    owner of the tables; None where somebody else migrates them.
     """
 
     database_url: str
     redis_url: str
     jwks: str
     migration_url: str | None = None
+    key_store_url: str | None = None
+    key_store_migration_url: str | None = None
 
 
 def make_app(
@@ -105,7 +120,7 @@ def _wire(
     async def wired(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[SERVICES] = await _open_services(stack, settings, stores, open_faces, clock)
-            sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES].database, app[SERVICES].metrics))
+            sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES]))
             yield
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
@@ -117,15 +132,15 @@ def _wire(
 async def _open_services(
     stack: AsyncExitStack, settings: Settings, stores: Stores, open_faces: OpenFaces, clock: Clock
 ) -> Services:
-    keys = load_template_keys(settings.key_path, may_create=settings.key_file is None)
     receipt_keys = load_receipt_keys(settings.receipt_key_path, may_create=settings.receipt_key_file is None)
     evidence = evidence_store(settings)
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
-    database = await stack.enter_async_context(
-        _prepared_database(settings, stores, keys, receipt_keys, metrics)
-    )
+    database = await stack.enter_async_context(_prepared_database(settings, stores, metrics))
+    keys = await stack.enter_async_context(_prepared_keys(settings, stores))
+    await _adopt_receipt_keys(settings, database, receipt_keys)
+    await _finish_deletions(database, keys, evidence, None)
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))
@@ -158,9 +173,42 @@ def evidence_store(settings: Settings) -> ObjectStore:
 
 
 @asynccontextmanager
-async def _prepared_database(
-    settings: Settings, stores: Stores, keys: TemplateKeys, receipt_keys: ReceiptKeys, metrics: Metrics
-) -> AsyncIterator[Database]:
+async def _prepared_keys(settings: Settings, stores: Stores) -> AsyncIterator[TemplateKeys]:
+    owners = stores.key_store_migration_url
+    if stores.key_store_url is None:
+        log.warning("keys_in_main_database")
+        owners = stores.migration_url
+    if owners:
+        await migrate_key_store_at(owners)
+    async with open_template_keys(settings, stores.key_store_url or stores.database_url) as keys:
+        yield keys
+
+
+@asynccontextmanager
+async def open_template_keys(settings: Settings, url: str) -> AsyncIterator[TemplateKeys]:
+    """The key store, brought to this version's schema, with the keys that wrap what lies in it."""
+    wrapping, pseudonym_key = load_wrapping_keys(settings.key_path, may_create=settings.key_file is None)
+    async with open_key_store(url) as store:
+        async with store.transaction() as connection:
+            if unknown := await adopt_key(connection, "wrapping_key", wrapping.current, wrapping.key_ids):
+                raise DatabaseSetupError(
+                    f"the key store holds keys wrapped by {', '.join(unknown)}, which is not in "
+                    f"{settings.key_path}: point CHECKIN_KEY_FILE at the keys that all replicas share"
+                )
+        yield TemplateKeys(store, wrapping, pseudonym_key)
+
+
+@asynccontextmanager
+async def open_key_store(url: str) -> AsyncIterator[Database]:
+    """The key store alone, brought to this version's schema."""
+    async with open_database(url, KEY_STORE_CONNECTIONS, schema=SCHEMA) as store:
+        async with store.connection() as connection:
+            await migrate_key_store_where_allowed(connection)
+        yield store
+
+
+@asynccontextmanager
+async def _prepared_database(settings: Settings, stores: Stores, metrics: Metrics) -> AsyncIterator[Database]:
     if stores.migration_url:
         await migrate_at(stores.migration_url)
     held = metrics.connection_seconds.inc
@@ -169,23 +217,19 @@ async def _prepared_database(
             await migrate_where_allowed(connection)
             if await may_rewrite(connection):
                 log.warning("database_role_may_rewrite")
-        async with database.transaction() as connection:
-            if unknown := await adopt_key(connection, "wrapping_key", keys.current, keys.wrapping):
-                raise DatabaseSetupError(
-                    f"this database holds data wrapped by {', '.join(unknown)}, which is not in "
-                    f"{settings.key_path}: point CHECKIN_KEY_FILE at the file that all replicas share"
-                )
-            if unknown := await adopt_key(
-                connection, "receipt_key", receipt_keys.key_id, receipt_keys.key_ids
-            ):
-                raise DatabaseSetupError(
-                    f"receipts here were signed by {', '.join(unknown)}, which is not in "
-                    f"{settings.receipt_key_path}: "
-                    "point CHECKIN_RECEIPT_KEY_FILE at the file that all replicas share"
-                )
         await seed_calendar(database)
         await _notice_restore(database)
         yield database
+
+
+async def _adopt_receipt_keys(settings: Settings, database: Database, receipt_keys: ReceiptKeys) -> None:
+    async with database.transaction() as connection:
+        if unknown := await adopt_key(connection, "receipt_key", receipt_keys.key_id, receipt_keys.key_ids):
+            raise DatabaseSetupError(
+                f"receipts here were signed by {', '.join(unknown)}, which is not in "
+                f"{settings.receipt_key_path}: "
+                "point CHECKIN_RECEIPT_KEY_FILE at the file that all replicas share"
+            )
 
 
 def models_of(settings: Settings) -> tuple[str, ...]:
@@ -206,19 +250,42 @@ async def _settle_references(database: Database, models: Sequence[str]) -> None:
         log.warning("references_settled", persons=changed, models=models)
 
 
-async def _notice_restore(database: Database) -> None:
-    if await notice_restore(database):
+async def _notice_restore(database: Database) -> bool:
+    restored = await notice_restore(database)
+    if restored:
         log.warning("restored")
+    return restored
 
 
-async def _sweep_for_ever(database: Database, metrics: Metrics) -> None:
+async def _finish_deletions(
+    database: Database, keys: TemplateKeys, evidence: ObjectStore, since: timedelta | None
+) -> None:
+    if finished := await finish_deletions(database, keys, evidence, since):
+        log.warning("deletions_finished", persons=finished)
+
+
+async def _reload_token_keys(token_keys: TokenKeys) -> None:
+    """So that a key which the issuer has withdrawn is forgotten, too. While the issuer is away its known keys serve."""
+    try:
+        await token_keys.load()
+    except KeySetError:
+        log.warning("key_set_unread")
+
+
+async def _sweep_for_ever(services: Services) -> None:
+    database = services.database
     warned_on: date | None = None
+    restored = False
     while True:
         try:
-            await _notice_restore(database)
+            restored = await _notice_restore(database) or restored
+            since = None if restored else UNFINISHED
+            await _finish_deletions(database, services.keys, services.evidence, since)
+            restored = False
+            await _reload_token_keys(services.token_keys)
             await sweep(database)
-            warned_on = await _observe(database, metrics, warned_on)
-        except DATABASE_FAILURES as error:
+            warned_on = await _observe(database, services.metrics, warned_on)
+        except SWEEP_FAILURES as error:
             # the next round finds the same work; the status never waited for it
             log.warning("sweep_failed", error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  a defect of ours must not end the sweeping

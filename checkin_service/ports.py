@@ -1,6 +1,7 @@
 """Interfaces with more than one implementation."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -41,6 +42,50 @@ class Liveness(Protocol):
 
     def judge(self, frames: Sequence[Sequence[Sequence[float]]], actions: Sequence[str]) -> str:
         """`passed`, or a code that says what was not seen. `frames`: five landmarks each (x, y in pixels)."""
+        ...
+
+
+class KeysUnavailable(Exception):
+    """What wraps data keys can't be reached, or lacks a key: nobody's fault but ours, 503."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A data key as it is stored."""
+
+    wrapping_key_id: str
+    wrapped: bytes
+
+
+class WrappingKeys(Protocol):
+    """What wraps data keys: keys that this process holds, or a service that lets none of its own out (KMS, HSM).
+
+    Both calls may take as long as such a service takes, and raise `KeysUnavailable`. `owner` is bound to what is
+    wrapped. One whose calls cost something may remember what it has unwrapped: a wrapped key is read from the key
+    store each time that it is needed, so nothing deleted comes back by that.
+    """
+
+    @property
+    def current(self) -> str:
+        """The id of the key that wraps from now on."""
+        ...
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of all keys that unwrap."""
+        ...
+
+    @property
+    def key_bytes(self) -> int:
+        """How long new data keys are, see `adapters/sealing.py`."""
+        ...
+
+    async def wrap(self, owner: str, data_key: bytes) -> WrappedKey:
+        """The data key under the current key."""
+        ...
+
+    async def unwrap(self, wrapped: Mapping[str, WrappedKey]) -> Mapping[str, bytes]:
+        """Plain data keys by owner, without those that are not their owner's or were altered."""
         ...
 
 

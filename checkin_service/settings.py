@@ -111,7 +111,15 @@ SETTINGS: Mapping[str, Setting] = {
         "CHECKIN_KEY_FILE",
         "",
         _optional,
-        "File with the keys that wrap the persons' data keys; unset: made in the data directory",
+        "File, or directory of a mounted secret, with the keys that wrap the persons' data keys; unset: made in the "
+        "data directory",
+    ),
+    "key_store_url": Setting(
+        "CHECKIN_KEY_STORE_URL",
+        "",
+        _optional,
+        "PostgreSQL database of the persons' wrapped data keys; unset: one of its own on the embedded server, or that "
+        "of `DATABASE_URL`",
     ),
     "receipt_key_file": Setting(
         "CHECKIN_RECEIPT_KEY_FILE",
@@ -206,6 +214,7 @@ class Settings:
     redis_url: str | None
     jwks: str | None
     key_file: str | None
+    key_store_url: str | None
     receipt_key_file: str | None
     evidence_url: str | None
     enrolment_basis: str

@@ -24,8 +24,8 @@ import aiohttp
 import asyncpg
 
 from checkin_service.adapters.embedded import EmbeddedStores
-from checkin_service.adapters.template_keys import load_template_keys
 from checkin_service.adapters.token_keys import development_key_set, development_token
+from checkin_service.app import open_template_keys
 from checkin_service.settings import read_settings
 from tests import portraits
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
@@ -90,7 +90,7 @@ class Bench:
         self.service = [pid for pid in processes_below(service) if not is_face_worker(pid)]
         self.pid = service
         self.postgres = [pid for pid in processes_below(os.getpid()) if _is_postgres(pid)]
-        self.database_url = stores.database_url or ""
+        self.database_url, self.key_store_url = stores.database_url or "", stores.key_store_url or ""
         self._tokens: dict[tuple[str, str], str] = {}
 
     def headers(self, sub: str, scope: str) -> dict[str, str]:
@@ -327,10 +327,10 @@ async def large_case(bench: Bench) -> dict[str, dict[str, float]]:
     body = registration(*person_ids, approved_at=approved_at)
     await bench.call("PUT", f"/v1/tasks/{LARGE}", "platform", "tasks", 201, json=body)
     settings = read_settings({"CHECKIN_DATA_DIR": str(bench.data_dir / "service")})
-    keys = load_template_keys(settings.key_path, may_create=False)
     connection = await asyncpg.connect(bench.database_url)
     try:
-        await fill_case(connection, keys, LARGE, person_ids, photos=2)
+        async with open_template_keys(settings, bench.key_store_url) as keys:
+            await fill_case(connection, keys, LARGE, person_ids, photos=2)
     finally:
         await connection.close()
     return {

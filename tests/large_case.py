@@ -36,7 +36,8 @@ async def fill_case(
 
 
 async def _enrol(connection: asyncpg.Connection, keys: TemplateKeys, person_id: str, photos: int) -> None:
-    data_key, wrapped = keys.new_data_key(person_id)
+    key_id = await connection.fetchval("SELECT key_id FROM person WHERE person_id = $1", person_id)
+    data_key = await keys.make(key_id)
     sealed = seal_all(data_key, person_id, [_templates(f"{person_id} {photo}") for photo in range(photos)])
     reference_id = uuid4()
     await _copy(
@@ -61,11 +62,7 @@ async def _enrol(connection: asyncpg.Connection, keys: TemplateKeys, person_id: 
         ],
     )
     await connection.execute(
-        "UPDATE person SET wrapping_key_id = $2, wrapped_key = $3, reference_id = $4 WHERE person_id = $1",
-        person_id,
-        wrapped.wrapping_key_id,
-        wrapped.wrapped,
-        reference_id,
+        "UPDATE person SET reference_id = $2 WHERE person_id = $1", person_id, reference_id
     )
     await connection.execute(
         "INSERT INTO consent VALUES ($1, '2026-11', '{face,face_transfer,location}', now())", person_id

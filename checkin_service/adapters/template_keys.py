@@ -1,82 +1,102 @@
-"""Encryption of templates and evidence under data keys, each wrapped by a key-encryption key with an id (AES-256-GCM).
+"""Persons' data keys, wrapped in the key store; templates, kept photographs and keys of selfies are sealed under them.
 
 The associated data binds a ciphertext to its person and model, so that a row copied to another person or relabelled
-as another model's does not decrypt. Erasing the wrapped data key makes every template of the person unreadable.
+as another model's does not decrypt. Deleting a data key makes all that is sealed under it unreadable, wherever it still
+lies: in the main database, in its backups, in the object store.
 """
 
-import base64
 import hashlib
 import hmac
-import json
-import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
+from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from checkin_service.adapters.key_file import KeyFileError, create_key_file
-
-KEY_BYTES = 32
-NONCE_BYTES = 12
-
-
-class SealBroken(RuntimeError):
-    """A ciphertext does not belong to what it is opened for, or was altered."""
+from checkin_service.adapters.postgres import key_store
+from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.key_store import Deleted, Deletion
+from checkin_service.adapters.sealing import SealBroken, new_key, seal, unseal
+from checkin_service.ports import KeysUnavailable, WrappedKey, WrappingKeys
 
 
 @dataclass(frozen=True, slots=True)
-class WrappedKey:
-    wrapping_key_id: str
-    wrapped: bytes
+class ErasureLog:
+    """The key store to whoever deletes. It takes no key to do that.
+
+    A connection of the main database may be held while one of the key store is waited for, and never the other way
+    round. Every call raises what a database that is away raises.
+    """
+
+    store: Database
+
+    async def delete(self, key_id: UUID, why: Deletion) -> None:
+        """Deletes the key for good and notes it in the erasure log. From here on there is no way back. Safe to
+        repeat."""
+        async with self.store.connection() as connection:
+            await key_store.delete_key(connection, key_id, why)
+
+    async def refuse_deleted(self, key_id: UUID) -> None:
+        """Raises `KeysUnavailable` while a deletion of this key is yet to be carried out."""
+        async with self.store.connection() as connection:
+            if await key_store.is_deleted(connection, key_id):
+                raise KeysUnavailable("a deletion is yet to be carried out")
+
+    async def deletions(
+        self, since: timedelta | None, after: Deleted | None, limit: int
+    ) -> Sequence[Deleted]:
+        """A page of the erasure log, see `read_deletions`."""
+        async with self.store.connection() as connection:
+            return await key_store.read_deletions(connection, since, after, limit)
 
 
 @dataclass(frozen=True, slots=True)
-class SealedObject:
-    """Evidence as the object store has it. `address`: the SHA-256 of the ciphertext in hexadecimal. It says nothing
-    of the content, and the same content sealed again has another."""
+class TemplateKeys(ErasureLog):
+    """The persons' data keys by key id, in plain to whoever asks, and pseudonyms. What wraps them may be away:
+    `KeysUnavailable`."""
 
-    address: str
-    key: WrappedKey
-    ciphertext: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateKeys:
-    """The keys that wrap data keys (the current one wraps new ones), and the key of the pseudonyms."""
-
-    current: str
-    wrapping: Mapping[str, bytes]
+    wrapping: WrappingKeys
     pseudonym_key: bytes
 
-    def new_data_key(self, owner: str) -> tuple[bytes, WrappedKey]:
-        """A fresh data key, plain (32 bytes) and wrapped. `owner`: a person_id, or a name that can't be one."""
-        plain = AESGCM.generate_key(KEY_BYTES * 8)
-        return plain, WrappedKey(self.current, seal(self.wrapping[self.current], plain, "data-key", owner))
+    async def find(self, key_id: UUID) -> bytes | None:
+        """The plain data key; None when there is none, or none any more. Raises `SealBroken` for one that is not this
+        id's."""
+        wrapped = await self._read([key_id])
+        if key_id not in wrapped:
+            return None
+        opened = await self._open(wrapped)
+        if key_id not in opened:
+            raise SealBroken("a data key does not belong to its id, or was altered")
+        return opened[key_id]
 
-    def unwrap(self, owner: str, key: WrappedKey) -> bytes:
-        """The plain data key. Raises `SealBroken` when it is not this owner's."""
-        return unseal(self.wrapping[key.wrapping_key_id], key.wrapped, "data-key", owner)
+    async def find_all(self, key_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
+        """The plain data keys of those that have one which opens."""
+        return await self._open(await self._read(key_ids))
+
+    async def make(self, key_id: UUID) -> bytes:
+        """The plain data key, new when there was none. Its person is locked.
+
+        Raises `KeysUnavailable` for one that was deleted: the rest of that deletion is yet to be carried out.
+        """
+        if found := await self.find(key_id):
+            return found
+        plain = new_key(self.wrapping.key_bytes)
+        wrapped = await self.wrapping.wrap(str(key_id), plain)
+        async with self.store.connection() as connection:
+            if not await key_store.add_key(connection, key_id, wrapped):
+                raise KeysUnavailable("the key was deleted, or its wrapping key retired")
+        return plain
 
     def pseudonym(self, person_id: str) -> bytes:
         """32 bytes that stand for the person in the processing record once nothing else does."""
         return hmac.digest(self.pseudonym_key, person_id.encode(), hashlib.sha256)
 
+    async def _read(self, key_ids: Collection[UUID]) -> Mapping[UUID, WrappedKey]:
+        async with self.store.connection() as connection:
+            return await key_store.read_keys(connection, key_ids)
 
-def seal(key: bytes, plain: bytes, *binding: str) -> bytes:
-    """Nonce and ciphertext that opens under the same key and for the same binding only."""
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, json.dumps(binding).encode())
-
-
-def unseal(key: bytes, sealed: bytes, *binding: str) -> bytes:
-    """The plain bytes. Raises `SealBroken` for another key or binding, or an altered ciphertext."""
-    try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], json.dumps(binding).encode())
-    except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
-        raise SealBroken("a ciphertext does not belong to what it is opened for, or was altered") from error
+    async def _open(self, wrapped: Mapping[UUID, WrappedKey]) -> Mapping[UUID, bytes]:
+        opened = await self.wrapping.unwrap({str(key_id): key for key_id, key in wrapped.items()})
+        return {UUID(owner): plain for owner, plain in opened.items()}
 
 
 def seal_template(data_key: bytes, person_id: str, model_id: str, vector: bytes) -> bytes:
@@ -87,39 +107,3 @@ def seal_template(data_key: bytes, person_id: str, model_id: str, vector: bytes)
 def open_template(data_key: bytes, person_id: str, model_id: str, sealed: bytes) -> bytes:
     """The vector's bytes. Raises `SealBroken` for another person's, another model's or an altered ciphertext."""
     return unseal(data_key, sealed, "template", person_id, model_id)
-
-
-def load_template_keys(path: Path, *, may_create: bool) -> TemplateKeys:
-    """Reads the key file, `{"current": id, "keys": {id: base64 of 32 bytes}, "pseudonym_key": base64}`.
-
-    With `may_create` an absent file is made, readable by its owner only.
-    """
-    if may_create:
-        create_key_file(path, _fresh_keys)
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        keys = {name: _decode(text) for name, text in content["keys"].items()}
-        loaded = TemplateKeys(content["current"], keys, _decode(content["pseudonym_key"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeyFileError(
-            f"the key file {path} can't be read ({error}); restore it from its backup"
-        ) from error
-    if loaded.current not in keys:
-        raise KeyFileError(f"the key file {path} names {loaded.current!r} as current but does not hold it")
-    return loaded
-
-
-def _fresh_keys() -> dict[str, Any]:
-    key_id = f"key-{secrets.token_hex(4)}"
-    return {"current": key_id, "keys": {key_id: _fresh()}, "pseudonym_key": _fresh()}
-
-
-def _fresh() -> str:
-    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-
-
-def _decode(text: str) -> bytes:
-    key = base64.b64decode(text, validate=True)
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"a key has {len(key)} bytes instead of {KEY_BYTES}")
-    return key

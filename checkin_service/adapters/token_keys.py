@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 DEVELOPMENT_ISSUER = "checkin-development"
 AUDIENCE = "checkin"
 ALGORITHM = "ES256"
-# An unknown key id makes us look again, but no sender of made-up tokens can make us look more often than this.
-REFRESH_INTERVAL_S = 10
+# An unknown key id makes us look again, but no sender of made-up tokens can make us look more often than this. Whoever
+# comes in between waits: the issuer may have signed with a key that it published a moment ago.
+REFRESH_INTERVAL_S = 1
 
 
 class KeySetError(RuntimeError):
@@ -26,20 +27,31 @@ class KeySetError(RuntimeError):
 
 
 class TokenKeys:
-    """Verification keys by key id, read anew when a token names one that is not known yet."""
+    """Verification keys by key id, read anew when a token names one that is not known yet, and by every sweep."""
 
     def __init__(self, source: str) -> None:
         """`source`: a file path or an http(s) URL."""
         self._source = source
         self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._text: str | None = None
         self._looked_at = -float(REFRESH_INTERVAL_S)
+        self._failure: KeySetError | None = None
         self._refreshing = asyncio.Lock()
 
     async def load(self) -> None:
         """Reads the set. Raises `KeySetError`; keys known before stay known then."""
-        self._looked_at = time.monotonic()
+        self._looked_at, self._failure = time.monotonic(), None
+        try:
+            await self._read()
+        except KeySetError as error:
+            self._failure = error
+            raise
+
+    async def _read(self) -> None:
         text = await _fetch(self._source) if _is_url(self._source) else _read(Path(self._source))
-        self._keys = _usable_keys(self._source, text)
+        if text != self._text:
+            # only then: what was verified is remembered by the key
+            self._keys, self._text = _usable_keys(self._source, text), text
 
     async def find(self, key_id: str | None) -> Sequence[jwt.PyJWK]:
         """The keys that may have signed: the named one, or all when the token names none."""
@@ -50,9 +62,14 @@ class TokenKeys:
         return (self._keys[key_id],) if key_id in self._keys else ()
 
     async def _refresh(self) -> None:
+        """Looks once for all who ask meanwhile. Raises `KeySetError`."""
+        asked_at = time.monotonic()
         async with self._refreshing:
-            if time.monotonic() - self._looked_at >= REFRESH_INTERVAL_S:
+            if self._looked_at <= asked_at:
+                await asyncio.sleep(self._looked_at + REFRESH_INTERVAL_S - asked_at)
                 await self.load()
+            elif self._failure:
+                raise self._failure
 
 
 def development_key_set(data_dir: Path) -> Path:

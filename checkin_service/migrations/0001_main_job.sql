@@ -31,12 +31,6 @@ CREATE FUNCTION restored_mark() RETURNS text LANGUAGE sql STABLE AS $$
 $$;
 INSERT INTO feed_epoch DEFAULT VALUES;
 
--- Which keys wrap data keys here: two replicas with different key files must not both start.
-CREATE TABLE wrapping_key (
-    wrapping_key_id text PRIMARY KEY,
-    first_seen_at   timestamptz NOT NULL DEFAULT checkin_now()
-);
-
 -- Which keys sign receipts here: every replica must publish them all, or nobody can verify another one's.
 CREATE TABLE receipt_key (
     receipt_key_id text PRIMARY KEY,
@@ -136,13 +130,11 @@ CREATE TABLE fence_version (
 CREATE TABLE person (
     person_id       text PRIMARY KEY,
     created_at      timestamptz NOT NULL DEFAULT checkin_now(),
-    -- the person's own data key, wrapped; without it no template of theirs can be read
-    wrapped_key     bytea,
-    wrapping_key_id text REFERENCES wrapping_key,
+    -- the number of the person's own data key in the key store; another one each time that key is deleted. Without the
+    -- key no template of theirs can be read
+    key_id          uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     -- the one that can be compared with; null also when the engine knows no model of what is stored
-    reference_id    uuid,
-    CHECK ((wrapped_key IS NULL) = (wrapping_key_id IS NULL)),
-    CHECK (reference_id IS NULL OR wrapped_key IS NOT NULL)
+    reference_id    uuid
 );
 
 CREATE TABLE reference (
@@ -356,12 +348,11 @@ CREATE TABLE review_decision (
     PRIMARY KEY (review_id, iss, actor)
 );
 
--- A selfie that got a verdict on its face, encrypted in the object store under a key of its own. Without the row nobody
--- can read the object.
+-- A selfie that got a verdict on its face, encrypted in the object store under a key of its own, which is wrapped by
+-- the person's data key. Without either nobody can read the object.
 CREATE TABLE evidence (
     check_in_id     uuid PRIMARY KEY REFERENCES attempt,
     address         text NOT NULL,
-    wrapping_key_id text NOT NULL REFERENCES wrapping_key,
     wrapped_key     bytea NOT NULL,
     stored_at       timestamptz NOT NULL DEFAULT checkin_now(),
     -- where it was taken, in WGS-84 degrees: only for what people are to decide on
@@ -676,7 +667,7 @@ SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS
         WHERE x.task_id = r.task_id AND x.person_id = r.person_id AND x.zone = 'possible'
           AND x.received_at > r.received_at - interval '24 hours'
           AND x.received_at <= r.received_at) AS uncertain_before,
-       p.reference_id, p.wrapping_key_id, p.wrapped_key,
+       p.reference_id, p.key_id,
        c.withdrawn_at IS NULL AND c.scopes @> ARRAY['face', 'face_transfer', 'location'] AS consented,
        r.person_id, a.check_in_id AS accepted_id, a.accepted_at, a.method, a.decided_at,
        (SELECT count(*) FROM attempt x
@@ -793,9 +784,9 @@ BEGIN
         INSERT INTO kept_photograph (check_in_id, task_id, person_id, received_at, outcome, model_id, sealed)
             SELECT wanted, fact.task_id, fact.person_id, fact.received_at, fact.outcome, t.model_id, t.sealed
             FROM jsonb_to_recordset(left_behind->'telling') AS t (model_id text, sealed bytea);
-        INSERT INTO evidence (check_in_id, address, wrapping_key_id, wrapped_key, lon, lat)
+        INSERT INTO evidence (check_in_id, address, wrapped_key, lon, lat)
             SELECT wanted, s.*, p.lon, p.lat
-            FROM jsonb_to_recordset(left_behind->'selfie') AS s (address text, wrapping_key_id text, wrapped_key bytea)
+            FROM jsonb_to_recordset(left_behind->'selfie') AS s (address text, wrapped_key bytea)
             LEFT JOIN jsonb_to_recordset(left_behind->'position') AS p (lon double precision, lat double precision)
                 ON fact.outcome = 'review';
         INSERT INTO sent_fix (fix_digest, person_id, last_sent_at)

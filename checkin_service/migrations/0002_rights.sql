@@ -30,12 +30,12 @@ GRANT INSERT ON
     acceptance, attempt, burst_frame, calendar_version, calendar_year, challenge, change, consent, evidence,
     fence_version, idempotency_key, kept_photograph, last_position, manual_request, member, person,
     processing_record, purge_receipt, receipt, receipt_key, reference, review, review_decision, sent_fix, suspension, task,
-    template, wrapping_key
+    template
 TO checkin_service;
 GRANT USAGE ON SEQUENCE change_seq TO checkin_service;
 
 GRANT UPDATE ON consent, feed_epoch, idempotency_key, last_position, purge_receipt, sent_fix TO checkin_service;
-GRANT UPDATE (wrapped_key, wrapping_key_id, reference_id) ON person TO checkin_service;
+GRANT UPDATE (key_id, reference_id) ON person TO checkin_service;
 GRANT UPDATE (closes_at, window_basis, last_day, rolled_over, provisional, calendar_version, voided_at, superseded_by,
               closed_at, announced_end, rev) ON task TO checkin_service;
 GRANT UPDATE (resumed_at) ON suspension TO checkin_service;

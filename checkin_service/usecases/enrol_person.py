@@ -122,13 +122,9 @@ async def _replace(
     analyses: Sequence[Analysis],
 ) -> None:
     person_id = enrolment.person_id
-    await persons.ensure_person(connection, person_id)
-    wrapped = await persons.lock_person(connection, person_id)
-    if wrapped is None:
-        data_key, wrapped = keys.new_data_key(person_id)
-        await persons.store_data_key(connection, person_id, wrapped)
-    else:
-        data_key = keys.unwrap(person_id, wrapped)
+    key_id = await persons.ensure_locked(connection, person_id)
+    # before the rows: a key without rows is harmless, rows without their key are lost
+    data_key = await keys.make(key_id)
     task_ids = await tasks.lock_tasks_of(connection, person_id)
     templates = seal_all(data_key, person_id, [analysis.templates for analysis in analyses])
     was_missing = await persons.replace_reference(connection, person_id, reference, templates)

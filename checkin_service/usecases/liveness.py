@@ -43,18 +43,18 @@ async def keep_frame(
         raise Refusal("not_found")
     if not challenge.live:
         raise Refusal("challenge_invalid")
-    if not challenge.actions or challenge.data_key is None:
+    if not challenge.actions:
         return
-    shown = _shown(await _analysed(faces, photo))
-    if shown is None:
+    shown, data_key = _shown(await _analysed(faces, photo)), await keys.find(challenge.key_id)
+    if shown is None or data_key is None:
         return
-    sealed = seal_all(keys.unwrap(person_id, challenge.data_key), person_id, [shown])
+    sealed = seal_all(data_key, person_id, [shown])
     async with database.transaction() as connection:
         await check_ins.replace_frame(connection, challenge_id, number, sealed)
 
 
 async def judge_frames(
-    keys: TemplateKeys,
+    data_key: bytes | None,
     faces: FaceEngine,
     liveness: Liveness,
     policy: Policy,
@@ -66,7 +66,7 @@ async def judge_frames(
 
     Frames in the submission stand for those that were sent beforehand under the same number.
     """
-    frames = _kept(keys, check_in.submission.person_id, challenge)
+    frames = _kept(data_key, check_in.submission.person_id, challenge)
     sent = await asyncio.gather(*(_analysed(faces, photo) for photo in check_in.burst))
     frames |= {number: shown for number, analysis in enumerate(sent) if (shown := _shown(analysis))}
     in_order = [frames[number] for number in sorted(frames)]
@@ -89,10 +89,11 @@ def _shown(analysis: Analysis) -> Templates | None:
     return {**analysis.templates, _LANDMARKS: [float(x) for point in analysis.landmarks for x in point]}
 
 
-def _kept(keys: TemplateKeys, person_id: str, challenge: check_ins.AnsweredChallenge) -> dict[int, Templates]:
-    if challenge.data_key is None:
+def _kept(
+    data_key: bytes | None, person_id: str, challenge: check_ins.AnsweredChallenge
+) -> dict[int, Templates]:
+    if data_key is None:
         return {}
-    data_key = keys.unwrap(person_id, challenge.data_key)
     by_number: Mapping[int, Sequence[SealedTemplate]] = challenge.frames
     return {
         number: open_all(data_key, person_id, sealed, {template.model_id for template in sealed})[0]

@@ -4,13 +4,15 @@ Templates are opened here and not in a face worker, see docs/decisions/0004-who-
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
 
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.check_ins import Submission
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.persons import RosterMember, SealedTemplate
-from checkin_service.adapters.template_keys import SealBroken, TemplateKeys
+from checkin_service.adapters.sealing import SealBroken
+from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import Rivals
 from checkin_service.usecases.templates import open_all
 from face import Templates, best_score
@@ -39,31 +41,34 @@ async def find_rivals(
         members, left_out = await persons.read_roster(
             connection, submission.task_id, submission.person_id, model_id
         )
+    data_keys = await keys.find_all([member.key_id for member in members])
     if len(members) > _MANY:
-        best, broken = await asyncio.to_thread(_best, keys, members, probe, model_id)
+        best, broken = await asyncio.to_thread(_best, data_keys, members, probe, model_id)
     else:
-        best, broken = _best(keys, members, probe, model_id)
+        best, broken = _best(data_keys, members, probe, model_id)
     for why, number in {**left_out, "seal": broken}.items():
         count_left_out(why, number)
     return Rivals(best)
 
 
 def _best(
-    keys: TemplateKeys, members: Sequence[RosterMember], probe: Templates, model_id: str
+    data_keys: Mapping[UUID, bytes], members: Sequence[RosterMember], probe: Templates, model_id: str
 ) -> tuple[float | None, int]:
     """The best score, and how many seals did not hold."""
     references: list[Templates] = []
     broken = 0
     for member in members:
         try:
-            references += opened(keys, member, model_id)
+            references += opened(data_keys, member, model_id)
         except SealBroken:
             broken += 1
     return best_score(references, probe, model_id).value if references else None, broken
 
 
-def opened(keys: TemplateKeys, member: RosterMember, model_id: str) -> list[Templates]:
-    """The member's templates in plain. Raises `SealBroken`."""
-    data_key = keys.unwrap(member.person_id, member.key)
+def opened(data_keys: Mapping[UUID, bytes], member: RosterMember, model_id: str) -> list[Templates]:
+    """The member's templates in plain. Raises `SealBroken`, also when there is no key for them."""
+    data_key = data_keys.get(member.key_id)
+    if data_key is None:
+        raise SealBroken("a data key is missing, or does not belong to its id")
     sealed = [SealedTemplate(number, model_id, row) for number, row in enumerate(member.sealed)]
     return open_all(data_key, member.person_id, sealed, {model_id})

@@ -13,8 +13,10 @@ from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres import purge as purges
 from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
+from checkin_service.adapters.postgres.key_store import Deletion
 from checkin_service.adapters.postgres.purge import PurgeReceipt
 from checkin_service.adapters.postgres.tasks import lock_tasks_of, read_now
+from checkin_service.adapters.template_keys import ErasureLog
 from checkin_service.domain.retention import POLICY, POLICY_VERSION, SWEPT, Kind
 from checkin_service.ports import ObjectStore, StoreUnavailable
 from checkin_service.usecases.caller import SYSTEM
@@ -28,6 +30,7 @@ class _Run:
     """One kind's part of a purge: what began at `before` or earlier is to go."""
 
     database: Database
+    log: ErasureLog
     store: ObjectStore
     purge_id: int
     kind: Kind
@@ -38,7 +41,7 @@ class _Run:
             await purges.add_to_receipt(connection, self.purge_id, self.kind, number)
 
 
-async def purge(database: Database, store: ObjectStore) -> PurgeReceipt:
+async def purge(database: Database, log: ErasureLog, store: ObjectStore) -> PurgeReceipt:
     """The receipt. While the object store is away rows go all the same: nobody can read their objects then, and the
     next purge removes these."""
     async with database.transaction() as connection:
@@ -48,7 +51,7 @@ async def purge(database: Database, store: ObjectStore) -> PurgeReceipt:
     for kind, rule in POLICY.items():
         work = _WORK.get(kind, _purge_rows)
         try:
-            await work(_Run(database, store, receipt.purge_id, kind, receipt.started_at - rule.period))
+            await work(_Run(database, log, store, receipt.purge_id, kind, receipt.started_at - rule.period))
         except StoreUnavailable:
             unfinished.append(kind)
     async with database.transaction() as connection:
@@ -105,17 +108,17 @@ async def _purge_references(run: _Run) -> None:
         due = await purges.persons_due(connection, run.before)
     for person_id in due:
         async with run.database.transaction() as connection:
-            await run.count(connection, await _purge_reference(connection, person_id, run.before))
+            await run.count(connection, await _purge_reference(connection, run, person_id))
 
 
-async def _purge_reference(connection: Connection, person_id: str, before: datetime) -> bool:
+async def _purge_reference(connection: Connection, run: _Run, person_id: str) -> bool:
     """Looks again under the locks: a task that names the person may have been registered or extended meanwhile."""
     await persons.lock_person(connection, person_id)
     await lock_tasks_of(connection, person_id)
-    due = await purges.person_is_due(connection, before, person_id)
+    due = await purges.person_is_due(connection, run.before, person_id)
     if due:
         # its objects, if there are any left, go with those that no row names
-        await forget_face(connection, person_id)
+        await forget_face(connection, run.log, person_id, Deletion.FORGOTTEN)
     return due
 
 

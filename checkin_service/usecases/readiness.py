@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from uuid import UUID
 
 from checkin_service.adapters.postgres import persons, reports, tasks
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.persons import RosterMember, SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion, TaskHead
-from checkin_service.adapters.template_keys import SealBroken, TemplateKeys, WrappedKey
+from checkin_service.adapters.sealing import SealBroken
+from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.domain.readiness import EnrolledMember, FenceFigures
 from checkin_service.domain.reasons import Doubt
@@ -104,25 +106,26 @@ async def _find_look_alikes(
     left_out: Mapping[str, int],
 ) -> LookAlikes:
     """No connection is held while everybody is compared."""
-    pairs, broken = await asyncio.to_thread(_pairs, keys, roster, point)
+    data_keys = await keys.find_all([member.key_id for member in roster])
+    pairs, broken = await asyncio.to_thread(_pairs, data_keys, roster, point)
     nearest = pairs[:MOST_PAIRS]
     async with database.connection() as connection:
         named = {person_id for pair in nearest for person_id in pair}
         sealed = await persons.read_sealed(connection, named, _TELLING)
-    same = await asyncio.to_thread(_of_one_photograph, keys, nearest, sealed)
+    same = await asyncio.to_thread(_of_one_photograph, data_keys, nearest, sealed)
     told = [(*pair, Doubt.SAME_PHOTOGRAPH if pair in same else Doubt.ALIKE) for pair in nearest]
     return LookAlikes(told, len(pairs), len(roster) - broken, {**left_out, "seal": broken})
 
 
 def _pairs(
-    keys: TemplateKeys, roster: Sequence[RosterMember], point: OperatingPoint
+    data_keys: Mapping[UUID, bytes], roster: Sequence[RosterMember], point: OperatingPoint
 ) -> tuple[list[tuple[str, str]], int]:
     """Who matches whom, and how many seals did not hold."""
     person_ids: list[str] = []
     references: list[list[Templates]] = []
     for member in roster:
         try:
-            references.append(opened(keys, member, point.model_id))
+            references.append(opened(data_keys, member, point.model_id))
             person_ids.append(member.person_id)
         except SealBroken:
             continue
@@ -132,21 +135,21 @@ def _pairs(
 
 
 def _of_one_photograph(
-    keys: TemplateKeys,
+    data_keys: Mapping[UUID, bytes],
     pairs: Sequence[tuple[str, str]],
-    sealed: Mapping[str, tuple[WrappedKey, Sequence[SealedTemplate]]],
+    sealed: Mapping[str, tuple[UUID, Sequence[SealedTemplate]]],
 ) -> set[tuple[str, str]]:
     """The pairs of whom one photograph is enrolled for both."""
-    photos = {person_id: _photographs(keys, person_id, *stored) for person_id, stored in sealed.items()}
+    photos = {person_id: _photographs(data_keys, person_id, *stored) for person_id, stored in sealed.items()}
     return {pair for pair in pairs if _share_one(*(photos.get(person_id, ()) for person_id in pair))}
 
 
 def _photographs(
-    keys: TemplateKeys, person_id: str, key: WrappedKey, sealed: Sequence[SealedTemplate]
+    data_keys: Mapping[UUID, bytes], person_id: str, key_id: UUID, sealed: Sequence[SealedTemplate]
 ) -> Sequence[Templates]:
-    """None of a person whose seal does not hold."""
+    """None of a person who was enrolled anew meanwhile, or whose seal does not hold."""
     try:
-        return open_all(keys.unwrap(person_id, key), person_id, sealed, _TELLING)
+        return open_all(data_keys[key_id], person_id, sealed, _TELLING) if key_id in data_keys else ()
     except SealBroken:
         return ()
 

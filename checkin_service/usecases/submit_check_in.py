@@ -5,6 +5,7 @@ one that was decided on, and writes everything; if it is not, the case is judged
 the COMMIT. See docs/decisions/0006-one-statement-verdict.md.
 """
 
+import asyncio
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -17,11 +18,12 @@ from checkin_service.adapters.postgres.check_ins import (
     AnsweredChallenge,
     LoadedCase,
     Receipt,
+    SealedObject,
     Submission,
 )
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.receipt_keys import ReceiptKeys
-from checkin_service.adapters.template_keys import SealedObject, TemplateKeys
+from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import FaceEvidence, Outcome, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine, Liveness, ObjectStore
 from checkin_service.usecases.evidence import seal_selfie
@@ -57,26 +59,27 @@ class Judge:
 
 @dataclass(slots=True)
 class Selfie:
-    """The picture, analysed and kept as evidence at most once however often its case is judged."""
+    """The picture, analysed and, under one data key, kept as evidence at most once however often its case is judged."""
 
     faces: FaceEngine
     photo: bytes
     _analysis: Analysis | None = None
     _sealed: SealedObject | None = None
+    _sealed_under: bytes | None = None
 
     async def analysed(self) -> Analysis:
         self._analysis = self._analysis or await self.faces.analyse(self.photo)
         return self._analysis
 
-    async def kept(self, keys: TemplateKeys, store: ObjectStore, check_in_id: UUID) -> SealedObject:
+    async def kept(self, data_key: bytes, store: ObjectStore, check_in_id: UUID) -> SealedObject:
         """Before the verdict, so that none rests on evidence that was lost; what no verdict follows is purged.
 
         Raises `StoreUnavailable`.
         """
-        if self._sealed is None:
-            sealed = seal_selfie(keys, check_in_id, self.photo)
+        if self._sealed is None or self._sealed_under != data_key:
+            sealed = seal_selfie(data_key, check_in_id, self.photo)
             await store.put(sealed.address, sealed.ciphertext)
-            self._sealed = sealed
+            self._sealed, self._sealed_under = sealed, data_key
         return self._sealed
 
 
@@ -181,16 +184,30 @@ async def _weigh(
     location = _locate(judge, check_in, loaded)
     if refusal := decide(loaded.case, location, None, judge.policy):
         return Verdict(refusal, location)
-    analysis = await selfie.analysed()
-    face = await _look_closely(judge, check_in, loaded, analysis)
+    # the key is there before the face is analysed
+    analysis, data_key = await asyncio.gather(selfie.analysed(), _data_key(judge.keys, loaded))
+    face = await _look_closely(judge, check_in, loaded, analysis, data_key)
     decision = decide(loaded.case, location, face, judge.policy)
     if decision is None:
         raise RuntimeError("all evidence is there and nothing is decided")
     if decision.outcome is Outcome.REJECTED:
         return Verdict(decision, location, face)
-    left = seal_passed(judge.keys, check_in, loaded, analysis)
-    kept = await selfie.kept(judge.keys, judge.evidence, receipt.check_in_id)
+    if data_key is None:
+        raise RuntimeError("a face has passed without a reference")
+    left = seal_passed(data_key, check_in, loaded, analysis)
+    kept = await selfie.kept(data_key, judge.evidence, receipt.check_in_id)
     return Verdict(decision, location, face, replace(left, selfie=kept))
+
+
+async def _data_key(keys: TemplateKeys, loaded: LoadedCase) -> bytes | None:
+    """What the person's reference opens with; None when they have none."""
+    if not loaded.templates:
+        return None
+    data_key = await keys.find(loaded.key_id)
+    if data_key is None:
+        # its deletion goes before that of the rows: whoever is told to come back finds it carried out
+        raise Refusal("unavailable")
+    return data_key
 
 
 async def _look(database: Database, receipt: Receipt) -> LoadedCase:
@@ -229,25 +246,27 @@ def _parsed_fence(fence: str, frame: Frame, box: Box) -> Fence:
 
 
 async def _look_closely(
-    judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
+    judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis, data_key: bytes | None
 ) -> FaceEvidence:
-    face = weigh_face(judge.keys, judge.policy, check_in, loaded, analysis)
+    face = weigh_face(data_key, judge.policy, check_in, loaded, analysis)
     if face.wants_rivals and face.comparison:
         model_id, count = face.comparison.point.model_id, judge.count_left_out
         rivals = await find_rivals(
             judge.database, judge.keys, check_in.submission, analysis.templates, model_id, count
         )
         face = replace(face, rivals=rivals)
-    return replace(face, liveness=await _look_alive(judge, check_in, loaded, analysis))
+    return replace(face, liveness=await _look_alive(judge, check_in, loaded, analysis, data_key))
 
 
-async def _look_alive(judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> str | None:
+async def _look_alive(
+    judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis, data_key: bytes | None
+) -> str | None:
     """What the frames show of what the challenge asked for; None when it asked for nothing, or nothing could pass."""
     if judge.liveness is None or not loaded.actions or analysis.landmarks is None:
         return None
     async with judge.database.connection() as connection:
         frames = await check_ins.read_frames(connection, check_in.submission.challenge_id)
-    challenge = AnsweredChallenge(loaded.actions, loaded.data_key, frames)
+    challenge = AnsweredChallenge(loaded.actions, frames)
     return await judge_frames(
-        judge.keys, judge.faces, judge.liveness, judge.policy, check_in, challenge, analysis
+        data_key, judge.faces, judge.liveness, judge.policy, check_in, challenge, analysis
     )

@@ -37,7 +37,10 @@ async def view_selfie(
         ciphertext = await store.get(kept.address)
     except ObjectMissing as error:
         raise Refusal("not_found") from error
-    photo = open_selfie(keys, review_id, kept.key, ciphertext)
+    data_key = await keys.find(kept.key_id)
+    if data_key is None:
+        raise Refusal("not_found")
+    photo = open_selfie(data_key, review_id, kept.wrapped_key, ciphertext)
     async with database.connection() as connection:
         details = {"review_id": str(review_id), "person_id": person_id}
         await write_audit(connection, caller.iss, caller.sub, "view_selfie", task_id, details)

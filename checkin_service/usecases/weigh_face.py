@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 
 from checkin_service.adapters.postgres.check_ins import LeftBehind, LoadedCase
-from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.calendar import day_of
 from checkin_service.domain.decision import Comparison, Earlier, FaceEvidence, OperatingPoint, Policy
 from checkin_service.usecases.templates import open_all, seal_all
@@ -26,7 +25,7 @@ _TELLING = frozenset({DLIB_RESNET_MODEL, FINGERPRINT})
 
 
 def weigh_face(
-    keys: TemplateKeys, policy: Policy, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
+    data_key: bytes | None, policy: Policy, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis
 ) -> FaceEvidence:
     """The evidence of one picture by itself; compared only when it is good enough and there is something to compare
     with.
@@ -36,9 +35,8 @@ def weigh_face(
     """
     faults = quality_faults(analysis.quality) if analysis.quality else ()
     comparable = analysis.faces == 1 and not faults and policy.point_for(loaded.case.models) is not None
-    if not comparable or loaded.data_key is None:
+    if not comparable or data_key is None:
         return FaceEvidence(analysis.faces, faults)
-    data_key = keys.unwrap(check_in.submission.person_id, loaded.data_key)
     return FaceEvidence(
         analysis.faces,
         faults,
@@ -48,16 +46,13 @@ def weigh_face(
     )
 
 
-def seal_passed(keys: TemplateKeys, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> LeftBehind:
+def seal_passed(data_key: bytes, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis) -> LeftBehind:
     """What is to be stored of a face that was not refused.
 
     The reference gets the models that it lacks, but never a fingerprint: that tells a photograph again, and the selfie
     is none of the reference's.
     """
-    if loaded.data_key is None:
-        raise RuntimeError("a face has passed without a reference")
     person_id, probe = check_in.submission.person_id, analysis.templates
-    data_key = keys.unwrap(person_id, loaded.data_key)
     lacking = set(probe) - loaded.case.models - {FINGERPRINT}
     completing, telling = (
         seal_all(data_key, person_id, [_only(model_ids, probe)]) for model_ids in (lacking, _TELLING)

@@ -13,7 +13,7 @@ from aiohttp import web
 from checkin_service.adapters.postgres.database import DATABASE_FAILURES
 from checkin_service.adapters.token_keys import KeySetError
 from checkin_service.metrics import Metrics
-from checkin_service.ports import StoreUnavailable
+from checkin_service.ports import KeysUnavailable, StoreUnavailable
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import REQUEST_ID, Services, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
@@ -24,6 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OUR_FAILURES: tuple[type[BaseException], ...] = (
     *DATABASE_FAILURES,
     KeySetError,
+    KeysUnavailable,
     PoolFull,
     PoolTimeout,
     StoreUnavailable,

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from checkin_service.adapters.postgres.migrate import migrate_at
 from face import Analysis, check_header
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
@@ -57,6 +58,7 @@ def live_service() -> Iterator[LiveService]:
             CHECKIN_PERSON_CHALLENGES_PER_MINUTE="1000000",
         )
         _wait_for(loop, migrate_at(stores.database_url))
+        _wait_for(loop, migrate_key_store_at(stores.database_url))
         stack = AsyncExitStack()
         try:
             yield LiveService(_wait_for(loop, stack.enter_async_context(service)), loop)

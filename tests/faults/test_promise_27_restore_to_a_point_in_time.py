@@ -27,6 +27,7 @@ from checkin_service.adapters.embedded import (
     embedded_stores,
     server_account,
 )
+from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from checkin_service.adapters.postgres.migrate import migrate_at
 from tests.embedded.temporary import temporary_data_dir
 from tests.faults.record import Record
@@ -132,6 +133,7 @@ class Loss:
 async def backed_up_and_killed(site: Site, redis_url: str, data_dir: Path) -> Loss:
     with server(data_dir) as url:
         await migrate_at(url)
+        await migrate_key_store_at(url)
         await site.carry_out(ONCE, url)
     with server(data_dir) as url:
         async with running_service(url, redis_url, site.data_dir, None, **UNLIMITED) as stage:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 
 from checkin_service.adapters.embedded import as_role
+from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from checkin_service.adapters.postgres.migrate import migrate
 
 TEMPLATE = "migrated"
@@ -21,8 +22,9 @@ _EMPTY = """
     BEGIN
         SET LOCAL lock_timeout = '2s';
         SET LOCAL session_replication_role = replica;
-        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migration' LOOP
-            EXECUTE format('DELETE FROM %I', name);
+        FOR name IN SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+                    WHERE schemaname IN ('public', 'key_store') AND tablename <> 'migration' LOOP
+            EXECUTE 'DELETE FROM ' || name;
         END LOOP;
         INSERT INTO feed_epoch DEFAULT VALUES;
     END $$
@@ -95,6 +97,7 @@ class Databases:
         template = await asyncpg.connect(self._named(TEMPLATE))
         try:
             await migrate(template)
+            await migrate_key_store_at(self._named(TEMPLATE))
             await template.execute(_CLOCK)
             self._schema = await template.fetchval(_SCHEMA)
         finally:

@@ -20,8 +20,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
+from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import development_key_set, development_token
-from checkin_service.app import Stores, make_app
+from checkin_service.app import Stores, make_app, open_template_keys
 from checkin_service.ports import Clock
 from checkin_service.settings import Settings, read_settings
 from checkin_service.web.server import make_runner
@@ -246,6 +247,13 @@ class Stage:
             await connection.close()
 
     @asynccontextmanager
+    async def keys(self) -> AsyncIterator[TemplateKeys]:
+        """The persons' data keys, as another process of the service has them."""
+        url = self.settings.key_store_url or self.database_url
+        async with open_template_keys(self.settings, url) as keys:
+            yield keys
+
+    @asynccontextmanager
     async def holding(self, statement: str) -> AsyncIterator[None]:
         """Holds the locks that a statement takes for as long as the block lasts."""
         connection = await asyncpg.connect(self.database_url)
@@ -321,7 +329,8 @@ async def running_service(
     """A service on these stores with a fixed engine, or with the real worker pool; at the test client's address."""
     settings = read_settings({"CHECKIN_DATA_DIR": str(data_dir), **environment})
     faces = engine if isinstance(engine, FixedEngine) else FixedEngine()
-    stores = Stores(service_url(database_url), redis_url, str(development_key_set(data_dir)))
+    key_set = str(development_key_set(data_dir))
+    stores = Stores(service_url(database_url), redis_url, key_set, key_store_url=settings.key_store_url)
     app = make_app(settings, stores, None if engine == "real" else lambda _: faces.running(), clock)
     server = Served(app)
     await server.start_server()  # before there is a client that a failure would leave open

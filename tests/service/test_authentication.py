@@ -1,5 +1,6 @@
 """Who may call what: tokens as an attacker, a broken issuer and a rotating one send them."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -305,13 +306,29 @@ async def test_a_new_signing_key_is_found_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key_set = _write_keys(tmp_path, "old")
+    monkeypatch.setattr(token_keys, "REFRESH_INTERVAL_S", 0.1)
     keys = TokenKeys(str(key_set))
     await keys.load()
     _write_keys(tmp_path, "old", "new")
-    assert len(await keys.find("new")) == 0, "an unknown key makes us look again only every few seconds"
-    monkeypatch.setattr(token_keys, "REFRESH_INTERVAL_S", 0)
+    # a moment after the last look as well, which made-up tokens can have made us take
     assert [key.key_id for key in await keys.find("new")] == ["new"]
     assert [key.key_id for key in await keys.find("old")] == ["old"]
+
+
+async def test_many_made_up_tokens_make_us_look_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_keys, "REFRESH_INTERVAL_S", 0.1)
+    keys, looks = TokenKeys(str(_write_keys(tmp_path, "old"))), 0
+    await keys.load()
+    look = keys._read
+
+    async def counted() -> None:
+        nonlocal looks
+        looks += 1
+        await look()
+
+    monkeypatch.setattr(keys, "_read", counted)
+    found = await asyncio.gather(*(keys.find(f"made-up-{n}") for n in range(100)))
+    assert (looks, {len(keys) for keys in found}) == (1, {0})
 
 
 async def test_a_withdrawn_signing_key_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

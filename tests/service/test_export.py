@@ -8,7 +8,7 @@ from tests.service.stage import FAR, Json, Reply, Stage
 from tests.service.test_purge import ask_manually, much, reviewed
 from tests.service.window import NOON, task_at_noon
 
-SECRETS = {"sealed", "wrapped_key", "wrapping_key_id", "fix_digest"}
+SECRETS = {"sealed", "wrapped_key", "key_id", "fix_digest"}
 
 
 async def own(stage: Stage, person_id: str = "p-1") -> Json:
@@ -97,7 +97,7 @@ async def test_neither_vector_nor_key_is_in_it(stage: Stage) -> None:
     rows = await stage.sql(
         """
         SELECT encode(sealed, 'hex') FROM template UNION SELECT encode(sealed, 'hex') FROM kept_photograph
-        UNION SELECT encode(wrapped_key, 'hex') FROM person UNION SELECT encode(wrapped_key, 'hex') FROM evidence
+        UNION SELECT key_id::text FROM person UNION SELECT encode(wrapped_key, 'hex') FROM evidence
         UNION SELECT encode(fix_digest, 'hex') FROM sent_fix
         """
     )

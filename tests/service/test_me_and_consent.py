@@ -326,7 +326,8 @@ async def biometrics(stage: Stage) -> int:
         """
         SELECT (SELECT count(*) FROM reference WHERE person_id = 'p-1')
              + (SELECT count(*) FROM template JOIN reference USING (reference_id) WHERE person_id = 'p-1')
-             + (SELECT count(*) FROM person WHERE person_id = 'p-1' AND wrapped_key IS NOT NULL) AS rows
+             + (SELECT count(*) FROM person JOIN key_store.data_key USING (key_id)
+                WHERE person_id = 'p-1' AND wrapped_key IS NOT NULL) AS rows
         """
     )
     return int(row["rows"])

@@ -7,7 +7,6 @@ import resource
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -19,13 +18,8 @@ from obstore.store import MemoryStore
 
 from checkin_service.adapters import object_store
 from checkin_service.adapters.object_store import EvidenceStore, bucket_store, directory_store
-from checkin_service.adapters.template_keys import (
-    SealBroken,
-    SealedObject,
-    TemplateKeys,
-    load_template_keys,
-    seal,
-)
+from checkin_service.adapters.postgres.check_ins import SealedObject
+from checkin_service.adapters.sealing import SealBroken, seal, unseal
 from checkin_service.ports import ObjectMissing, ObjectStore, StoreUnavailable
 from checkin_service.usecases.evidence import open_selfie, seal_selfie
 
@@ -34,9 +28,9 @@ CHECK_IN = UUID("0199f0d2-3c1a-7a55-9d0e-0a7f5a1c2b3d")
 LATER = timedelta(hours=1)
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> TemplateKeys:
-    return load_template_keys(tmp_path / "keys" / "wrapping-keys.json", may_create=True)
+@pytest.fixture(params=[32, 16], ids=["AES-256-GCM", "SM4-GCM"])
+def data_key(request: pytest.FixtureRequest) -> bytes:
+    return os.urandom(request.param)
 
 
 @pytest.fixture
@@ -132,10 +126,10 @@ async def kept(store: ObjectStore, sealed: SealedObject) -> SealedObject:
     return sealed
 
 
-async def test_what_was_put_is_got_and_opened(store: ObjectStore, keys: TemplateKeys) -> None:
-    sealed = await kept(store, seal_selfie(keys, CHECK_IN, PHOTO))
+async def test_what_was_put_is_got_and_opened(store: ObjectStore, data_key: bytes) -> None:
+    sealed = await kept(store, seal_selfie(data_key, CHECK_IN, PHOTO))
     assert await addresses(store) == {sealed.address}
-    assert open_selfie(keys, CHECK_IN, sealed.key, await store.get(sealed.address)) == PHOTO
+    assert open_selfie(data_key, CHECK_IN, sealed.wrapped_key, await store.get(sealed.address)) == PHOTO
 
 
 async def test_the_largest_selfie_is_one_object(store: ObjectStore) -> None:
@@ -145,8 +139,8 @@ async def test_the_largest_selfie_is_one_object(store: ObjectStore) -> None:
     assert await addresses(store) == {"ab"}
 
 
-async def test_putting_again_changes_nothing(store: ObjectStore, keys: TemplateKeys) -> None:
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
+async def test_putting_again_changes_nothing(store: ObjectStore, data_key: bytes) -> None:
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
     await asyncio.gather(*[kept(store, sealed) for _ in range(5)])
     assert await addresses(store) == {sealed.address}
     assert await store.get(sealed.address) == sealed.ciphertext
@@ -180,8 +174,8 @@ async def test_a_store_that_takes_things_has_no_fault_and_nothing_is_left_of_the
     assert await addresses(store) == set()
 
 
-def test_an_address_is_the_digest_of_the_ciphertext_and_tells_no_photograph(keys: TemplateKeys) -> None:
-    first, second = (seal_selfie(keys, CHECK_IN, PHOTO) for _ in range(2))
+def test_an_address_is_the_digest_of_the_ciphertext_and_tells_no_photograph(data_key: bytes) -> None:
+    first, second = (seal_selfie(data_key, CHECK_IN, PHOTO) for _ in range(2))
     assert first.address == hashlib.sha256(first.ciphertext).hexdigest()
     assert first.address != second.address
     assert len(first.ciphertext) == len(PHOTO) + 28
@@ -189,51 +183,55 @@ def test_an_address_is_the_digest_of_the_ciphertext_and_tells_no_photograph(keys
 
 
 @pytest.mark.parametrize("place", [0, 12, 5000, -1])
-def test_altered_ciphertext_does_not_open(keys: TemplateKeys, place: int) -> None:
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
+def test_altered_ciphertext_does_not_open(data_key: bytes, place: int) -> None:
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
     altered = bytearray(sealed.ciphertext)
     altered[place] ^= 1
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, sealed.key, bytes(altered))
+        open_selfie(data_key, CHECK_IN, sealed.wrapped_key, bytes(altered))
 
 
 @pytest.mark.parametrize("length", [0, 11, 27, 1000])
-def test_cut_ciphertext_does_not_open(keys: TemplateKeys, length: int) -> None:
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
+def test_cut_ciphertext_does_not_open(data_key: bytes, length: int) -> None:
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, sealed.key, sealed.ciphertext[:length])
+        open_selfie(data_key, CHECK_IN, sealed.wrapped_key, sealed.ciphertext[:length])
 
 
-def test_nothing_opens_for_another_check_in(keys: TemplateKeys) -> None:
-    own, other = (seal_selfie(keys, check_in_id, PHOTO) for check_in_id in (CHECK_IN, uuid4()))
+def test_nothing_opens_for_another_check_in(data_key: bytes) -> None:
+    own, other = (seal_selfie(data_key, check_in_id, PHOTO) for check_in_id in (CHECK_IN, uuid4()))
     with pytest.raises(SealBroken):
-        open_selfie(keys, uuid4(), own.key, own.ciphertext)
+        open_selfie(data_key, uuid4(), own.wrapped_key, own.ciphertext)
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, own.key, other.ciphertext)
+        open_selfie(data_key, CHECK_IN, own.wrapped_key, other.ciphertext)
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, other.key, other.ciphertext)
+        open_selfie(data_key, CHECK_IN, other.wrapped_key, other.ciphertext)
 
 
-def test_a_row_rewritten_by_who_holds_the_data_key_only_does_not_pass_as_a_selfie(keys: TemplateKeys) -> None:
+def test_a_row_rewritten_by_who_holds_the_selfie_s_key_only_does_not_pass_as_a_selfie(
+    data_key: bytes,
+) -> None:
     """The content is bound, too, not only its key."""
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
-    data_key = keys.unwrap(f"selfie\n{CHECK_IN}", sealed.key)
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
+    key = unseal(data_key, sealed.wrapped_key, "evidence-key", "selfie", str(CHECK_IN))
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, sealed.key, seal(data_key, PHOTO, "evidence", "selfie", str(uuid4())))
+        open_selfie(
+            data_key, CHECK_IN, sealed.wrapped_key, seal(key, PHOTO, "evidence", "selfie", str(uuid4()))
+        )
 
 
-def test_a_person_s_key_is_no_key_of_a_selfie(keys: TemplateKeys) -> None:
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
-    _, persons = keys.new_data_key(str(CHECK_IN))
+def test_another_person_s_data_key_opens_nothing(data_key: bytes) -> None:
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
     with pytest.raises(SealBroken):
-        open_selfie(keys, CHECK_IN, persons, sealed.ciphertext)
+        open_selfie(os.urandom(len(data_key)), CHECK_IN, sealed.wrapped_key, sealed.ciphertext)
 
 
-def test_selfies_open_after_the_wrapping_key_was_followed_by_another(keys: TemplateKeys) -> None:
-    sealed = seal_selfie(keys, CHECK_IN, PHOTO)
-    rotated = replace(keys, current="next", wrapping={**keys.wrapping, "next": os.urandom(32)})
-    assert open_selfie(rotated, CHECK_IN, sealed.key, sealed.ciphertext) == PHOTO
-    assert seal_selfie(rotated, CHECK_IN, PHOTO).key.wrapping_key_id == "next"
+def test_a_data_key_is_no_key_of_a_selfie(data_key: bytes) -> None:
+    """Nor is a template's seal one."""
+    sealed = seal_selfie(data_key, CHECK_IN, PHOTO)
+    key = unseal(data_key, sealed.wrapped_key, "evidence-key", "selfie", str(CHECK_IN))
+    with pytest.raises(SealBroken):
+        open_selfie(data_key, CHECK_IN, seal(data_key, key, "template", "p-1", "m"), sealed.ciphertext)
 
 
 # --- the directory ---
@@ -244,8 +242,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-async def test_nothing_but_ciphertext_lies_in_the_directory(folder: Path, keys: TemplateKeys) -> None:
-    sealed = await kept(directory_store(folder), seal_selfie(keys, CHECK_IN, PHOTO))
+async def test_nothing_but_ciphertext_lies_in_the_directory(folder: Path, data_key: bytes) -> None:
+    sealed = await kept(directory_store(folder), seal_selfie(data_key, CHECK_IN, PHOTO))
     assert files(folder) == {sealed.address: sealed.ciphertext}
 
 

@@ -13,13 +13,8 @@ import pytest
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import Connection, DatabaseSetupError
-from checkin_service.adapters.template_keys import (
-    SealBroken,
-    TemplateKeys,
-    WrappedKey,
-    load_template_keys,
-    open_template,
-)
+from checkin_service.adapters.sealing import SealBroken
+from checkin_service.adapters.template_keys import open_template
 from face import DLIB_RESNET_MODEL, PoolFull, PoolTimeout, WorkerFailed
 from tests.service.conftest import SetClock
 from tests.service.fixed_engine import MODEL, MODELS, vectors_of
@@ -63,20 +58,31 @@ async def sealed_by(stage: Stage, person_id: str, model_id: str) -> bytes:
     return next(bytes(row["sealed"]) for row in rows if row["model_id"] == model_id)
 
 
-def keys_of(stage: Stage) -> TemplateKeys:
-    return load_template_keys(stage.settings.key_path, may_create=False)
+async def key_id_of(stage: Stage, person_id: str) -> UUID:
+    [row] = await stage.sql("SELECT key_id FROM person WHERE person_id = $1", person_id)
+    return UUID(str(row["key_id"]))
+
+
+async def pseudonym_of(stage: Stage, person_id: str) -> bytes:
+    async with stage.keys() as keys:
+        return keys.pseudonym(person_id)
 
 
 async def data_key_of(stage: Stage, person_id: str) -> bytes:
-    query = "SELECT wrapping_key_id, wrapped_key FROM person WHERE person_id = $1"
-    row = (await stage.sql(query, person_id))[0]
-    return keys_of(stage).unwrap(person_id, WrappedKey(*row))
+    async with stage.keys() as keys:
+        found = await keys.find(await key_id_of(stage, person_id))
+        assert found is not None
+        return found
 
 
 async def everything(stage: Stage) -> str:
-    """All rows of all tables as text; bytes as hexadecimal digits."""
-    tables = await stage.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    rows = [await stage.sql(f"SELECT t::text FROM {row['tablename']} t") for row in tables]
+    """All rows of all tables of both stores as text; bytes as hexadecimal digits."""
+    tables = await stage.sql(
+        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'key_store')"
+    )
+    rows = [
+        await stage.sql(f"SELECT t::text FROM {row['schemaname']}.{row['tablename']} t") for row in tables
+    ]
     return "\n".join(row[0] for table in rows for row in table)
 
 
@@ -274,10 +280,10 @@ async def test_of_two_enrolments_at_once_one_whole_set_stays(stage: Stage) -> No
 async def test_without_the_person_locked_two_enrolments_at_once_would_leave_two_sets(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def not_lock(connection: Connection, person_id: str) -> WrappedKey | None:
-        query = "SELECT wrapping_key_id, wrapped_key FROM person WHERE person_id = $1"
-        row = await connection.fetchrow(query, person_id)
-        return WrappedKey(*row) if row["wrapped_key"] else None
+    async def not_lock(connection: Connection, person_id: str) -> UUID:
+        return UUID(
+            str(await connection.fetchval("SELECT key_id FROM person WHERE person_id = $1", person_id))
+        )
 
     monkeypatch.setattr(persons, "lock_person", not_lock)
     _, stored = await enrolled_twice_at_once(stage)
@@ -290,7 +296,7 @@ async def test_without_the_person_locked_two_enrolments_at_once_would_leave_two_
 async def processing_of(stage: Stage, person_id: str) -> list[tuple[str, Any]]:
     """What the processing record holds under the person's pseudonym."""
     query = "SELECT kind, details FROM processing_record WHERE pseudonym = $1 ORDER BY record_id"
-    rows = await stage.sql(query, keys_of(stage).pseudonym(person_id))
+    rows = await stage.sql(query, await pseudonym_of(stage, person_id))
     return [(row["kind"], row["details"]) for row in rows]
 
 
@@ -309,7 +315,7 @@ async def test_the_legal_basis_goes_into_the_processing_record(
     assert (await enrol(shared_stage, person_id, photo_of(person_id), basis=basis)).status == 201
     assert (await reference_of(shared_stage, person_id)).body["basis"] == {"kind": kind, "document": document}
     query = "SELECT details->>'kind', details->>'document' FROM processing_record WHERE pseudonym = $1"
-    rows = await shared_stage.sql(query, keys_of(shared_stage).pseudonym(person_id))
+    rows = await shared_stage.sql(query, await pseudonym_of(shared_stage, person_id))
     assert [tuple(row) for row in rows] == [(kind, document)]
 
 
@@ -386,13 +392,16 @@ async def test_a_template_opens_for_its_person_and_model_only(shared_stage: Stag
             open_template(key, person, model, row)
 
 
-async def test_a_data_key_opens_for_its_person_only(shared_stage: Stage) -> None:
-    person_id = new_id()
-    await shared_stage.enrol(person_id)
-    query = "SELECT wrapping_key_id, wrapped_key FROM person WHERE person_id = $1"
-    wrapped = WrappedKey(*(await shared_stage.sql(query, person_id))[0])
+async def test_a_data_key_opens_under_its_number_only(shared_stage: Stage) -> None:
+    first, second = new_id(), new_id()
+    for person_id in (first, second):
+        await shared_stage.enrol(person_id)
+    copy = """UPDATE key_store.data_key SET wrapped_key = (
+                  SELECT wrapped_key FROM key_store.data_key WHERE key_id = $1) WHERE key_id = $2"""
+    await shared_stage.sql(copy, await key_id_of(shared_stage, first), await key_id_of(shared_stage, second))
     with pytest.raises(SealBroken):
-        keys_of(shared_stage).unwrap(new_id(), wrapped)
+        await data_key_of(shared_stage, second)
+    assert await data_key_of(shared_stage, first)
 
 
 TEMPLATE_OF = "(SELECT reference_id FROM person WHERE person_id = '{}')"
@@ -400,8 +409,9 @@ SWAPS = {
     "template": f"""UPDATE template t SET sealed = (SELECT sealed FROM template o WHERE o.model_id = t.model_id
                                                     AND o.reference_id = {TEMPLATE_OF})
                     WHERE t.reference_id = {TEMPLATE_OF}""",
-    "data key": """UPDATE person SET wrapped_key = (SELECT wrapped_key FROM person WHERE person_id = '{}')
-                   WHERE person_id = '{}'""",
+    "data key": """UPDATE key_store.data_key SET wrapped_key = (
+                       SELECT wrapped_key FROM key_store.data_key JOIN person USING (key_id) WHERE person_id = '{}')
+                   WHERE key_id = (SELECT key_id FROM person WHERE person_id = '{}')""",
     "reference": f"UPDATE template SET reference_id = {TEMPLATE_OF}, photo = 1 WHERE reference_id = {TEMPLATE_OF}",
 }
 
@@ -470,6 +480,7 @@ async def test_an_erasure_leaves_no_content(shared_stage: Stage, shared_clock: S
     accepted = await shared_stage.check_in(person_id, task_id, device=device)
     await shared_stage.check_in(person_id, task_id)
     await shared_stage.challenge(person_id, task_id)
+    key_id = await key_id_of(shared_stage, person_id)
     await erase(shared_stage, person_id)
 
     found = await everything(shared_stage)
@@ -477,8 +488,9 @@ async def test_an_erasure_leaves_no_content(shared_stage: Stage, shared_clock: S
     assert device["device_id"] not in found
     for table in ("reference", "consent", "challenge"):
         assert await shared_stage.sql(f"SELECT FROM {table} WHERE person_id = $1", person_id) == []
-    query = "SELECT wrapped_key, wrapping_key_id, reference_id FROM person WHERE person_id = $1"
-    assert tuple((await shared_stage.sql(query, person_id))[0]) == (None, None, None)
+    assert await key_id_of(shared_stage, person_id) != key_id
+    query = "SELECT wrapped_key, deletion::text FROM key_store.data_key WHERE key_id = $1"
+    assert tuple((await shared_stage.sql(query, key_id))[0]) == (None, "erased")
     for table in ("receipt", "attempt", "acceptance"):
         rows = await shared_stage.sql(f"SELECT * FROM {table} WHERE person_id = $1", person_id)
         assert [row["check_in_id"] for row in rows] == [UUID(accepted.body["check_in_id"])]
@@ -508,9 +520,9 @@ async def test_what_was_processed_stays_known_under_a_pseudonym(shared_stage: St
     assert kinds == ["enrolled", "consent_given", "consent_withdrawn", "erased"]
     rows = await shared_stage.sql("SELECT p::text FROM processing_record p")
     assert not any(person_id in row[0] for row in rows)
-    pseudonym = keys_of(shared_stage).pseudonym(person_id)
+    pseudonym = await pseudonym_of(shared_stage, person_id)
     assert len(pseudonym) == 32
-    assert pseudonym != keys_of(shared_stage).pseudonym(person_id + "x")
+    assert pseudonym != await pseudonym_of(shared_stage, person_id + "x")
 
 
 async def test_an_erasure_is_audited_under_the_pseudonym(shared_stage: Stage) -> None:
@@ -518,7 +530,7 @@ async def test_an_erasure_is_audited_under_the_pseudonym(shared_stage: Stage) ->
     await shared_stage.enrol(person_id)
     await erase(shared_stage, person_id)
     query = "SELECT action FROM audit WHERE details->>'pseudonym' = $1 ORDER BY seq"
-    rows = await shared_stage.sql(query, keys_of(shared_stage).pseudonym(person_id).hex())
+    rows = await shared_stage.sql(query, (await pseudonym_of(shared_stage, person_id)).hex())
     assert [row["action"] for row in rows] == ["enrol", "erase"]
     texts = await shared_stage.sql("SELECT a::text FROM audit a")
     assert not any(person_id in row[0] for row in texts)

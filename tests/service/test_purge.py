@@ -47,8 +47,8 @@ def store_of(stage: Stage) -> ObjectStore:
 
 
 async def purged(stage: Stage, store: ObjectStore | None = None) -> PurgeReceipt:
-    async with opened(stage) as database:
-        return await purge(database, store or store_of(stage))
+    async with opened(stage) as database, stage.keys() as keys:
+        return await purge(database, keys, store or store_of(stage))
 
 
 async def overdue(stage: Stage) -> Mapping[Kind, int]:
@@ -263,8 +263,8 @@ async def test_a_reference_without_any_task_goes_ninety_days_after_its_enrolment
     await stage.set_clock(NOON + DAYS_90)
     assert (await purged(stage)).counts == {Kind.REFERENCE: 1}
     assert (await stage.platform("GET", "/v1/persons/p-1/reference")).status == 404
-    [person] = await stage.sql("SELECT wrapped_key FROM person WHERE person_id = 'p-1'")
-    assert person["wrapped_key"] is None
+    [key] = await stage.sql("SELECT wrapped_key, deletion::text FROM key_store.data_key")
+    assert tuple(key) == (None, "forgotten")
 
 
 async def test_a_reference_of_a_live_task_stays_however_old_the_others_are(stage: Stage) -> None:
@@ -511,12 +511,12 @@ async def test_a_purge_beside_check_ins_in_flight_takes_nothing_from_them(stage:
 
 async def test_a_selfie_that_was_put_but_not_yet_judged_is_not_taken(stage: Stage) -> None:
     """Its row comes with the verdict, which a purge can't know of: so objects stay for an hour."""
-    async with opened(stage) as database:
+    async with opened(stage) as database, stage.keys() as keys:
         await task_at_noon(stage, "T1")
         async with stage.while_analysing(stage.check_in("p-1", "T1")) as submitted:
             await store_of(stage).put("ahead-of-its-row", b"sealed")
             put_at(stage, NOON)
-            assert (await purge(database, store_of(stage))).counts == {}
+            assert (await purge(database, keys, store_of(stage))).counts == {}
         assert (await submitted).body["outcome"] == "accepted"
     assert len(objects(stage)) == 2
 

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from checkin_service.adapters.postgres import persons, reviews, tasks
+from checkin_service.adapters.postgres.database import Connection
 from tests.service.reviewing import REVIEWER, SECOND, ask, asked, decide, doubtful, queue, told
 from tests.service.situations import order
 from tests.service.stage import Reply, Stage
@@ -33,7 +35,11 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def lock_nothing(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(persons, "lock_person", lock_nothing)
+    async def only_look(connection: Connection, person_id: str) -> UUID:
+        found: UUID = await connection.fetchval("SELECT key_id FROM person WHERE person_id = $1", person_id)
+        return found
+
+    monkeypatch.setattr(persons, "lock_person", only_look)
     monkeypatch.setattr(tasks, "lock_task", lock_nothing)
 
 

@@ -120,7 +120,7 @@ async def test_the_readme_sets_up_a_database_of_three_roles(stores: EmbeddedStor
     assert refused[0] == 1
     assert await _run("migrate", {**environment, "CHECKIN_MIGRATION_DATABASE_URL": migration}) == (
         0,
-        "applied 0001_main_job.sql\napplied 0002_rights.sql\n",
+        "applied 0001_main_job.sql\napplied 0002_rights.sql\napplied key_store_0001.sql\n",
     )
     async with running_service(migration, stores.redis_url or "", tmp_path) as stage:
         assert (await stage.register("T1", "p-1")).status == 201

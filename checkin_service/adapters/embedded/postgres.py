@@ -18,7 +18,7 @@ from checkin_service.adapters.embedded.programs import postgres_programs
 from checkin_service.adapters.embedded.server import Server, launch, wait_until_done
 
 ROLE = "checkin"
-DATABASE = "postgres"
+DATABASE, KEY_STORE = "postgres", "key_store"
 PORT = 5432  # of no network: it is part of the socket's name
 INITDB_WAIT_S = 120.0
 
@@ -107,6 +107,19 @@ def _write_rules(data_dir: Path) -> dict[str, str]:
     return {"hba_file": str(data_dir / "pg_hba.conf"), "ident_file": str(data_dir / "pg_ident.conf")}
 
 
+def key_store_url(database_url: str) -> str:
+    """The key store's, beside the main database of an embedded server."""
+    return database_url.replace(f"///{DATABASE}?", f"///{KEY_STORE}?", 1)
+
+
+def make_key_store(place: Place) -> None:
+    """Makes the key store's database where there is none. The server answers. Raises `EmbeddedError`."""
+    missing = f"NOT EXISTS (SELECT FROM pg_database WHERE datname = '{KEY_STORE}')"
+    made = f"SELECT 'CREATE DATABASE {KEY_STORE}' WHERE {missing}"
+    if complaint := _psql(postgres_programs(place) / "psql", place.run_dir, f"{made} \\gexec"):
+        raise EmbeddedError(f"the embedded key store can't be made: {complaint}")
+
+
 def _url(run_dir: Path) -> str:
     return f"postgresql:///{DATABASE}?host={quote(str(run_dir), safe='/')}&port={PORT}&user={ROLE}"
 
@@ -121,8 +134,14 @@ def as_role(url: str, role: str) -> str:
 def _complaint(psql: Path, run_dir: Path) -> str | None:
     if not (run_dir / f".s.PGSQL.{PORT}").exists():
         return "no socket yet"
-    command = [str(psql), "--no-psqlrc", "--quiet", "--command=SELECT 1", _url(run_dir)]
+    return _psql(psql, run_dir, "SELECT 1")
+
+
+def _psql(psql: Path, run_dir: Path, script: str) -> str | None:
+    """What it complains of."""
+    command = [str(psql), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", _url(run_dir)]
+    environment = {**ENVIRONMENT, "PGCONNECT_TIMEOUT": "10"}
     tried = subprocess.run(  # noqa: S603  our own program, found in an installed wheel
-        command, env={**ENVIRONMENT, "PGCONNECT_TIMEOUT": "10"}, capture_output=True, check=False, text=True
+        command, input=script, env=environment, capture_output=True, check=False, text=True
     )
     return f"psql: {tried.stderr.strip()}" if tried.returncode else None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from checkin_service.adapters.embedded.account import EmbeddedError
 from checkin_service.adapters.embedded.place import taken
-from checkin_service.adapters.embedded.postgres import launch_postgres
+from checkin_service.adapters.embedded.postgres import key_store_url, launch_postgres, make_key_store
 from checkin_service.adapters.embedded.server import running, wait_until_ready
 from checkin_service.adapters.embedded.valkey import launch_valkey
 
@@ -22,6 +22,11 @@ class EmbeddedStores:
 
     database_url: str | None
     redis_url: str | None
+
+    @property
+    def key_store_url(self) -> str | None:
+        """A database of its own, on the same server."""
+        return self.database_url and key_store_url(self.database_url)
 
 
 @contextmanager
@@ -61,6 +66,8 @@ def _started(
     for server in (cache, database):
         if server:
             wait_until_ready(server)
+    if database:
+        make_key_store(place)
     return EmbeddedStores(database.url if database else None, cache.url if cache else None)
 
 

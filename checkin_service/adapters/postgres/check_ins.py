@@ -11,7 +11,6 @@ from checkin_service.adapters.postgres import feed
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.postgres.tasks import FenceVersion
-from checkin_service.adapters.template_keys import SealedObject, WrappedKey
 from checkin_service.domain.decision import Case
 from checkin_service.domain.signals import LocatedAttempt
 from checkin_service.domain.task import TaskFacts, state_at
@@ -76,7 +75,7 @@ class LoadedCase:
     person_id: str
     accepted: Accepted | None
     fence: FenceVersion
-    data_key: WrappedKey | None
+    key_id: UUID
     templates: Sequence[SealedTemplate]
     kept: Sequence[KeptPhotograph]
     actions: Sequence[str]
@@ -84,11 +83,11 @@ class LoadedCase:
 
 @dataclass(frozen=True, slots=True)
 class OpenChallenge:
-    """A challenge as its person may still answer it, and the key under which its frames are sealed."""
+    """A challenge as its person may still answer it, and the id of the key under which its frames are sealed."""
 
     live: bool
     actions: Sequence[str]
-    data_key: WrappedKey | None
+    key_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,6 @@ class AnsweredChallenge:
     """What a challenge asked for, and the frames that were sent beforehand, by number."""
 
     actions: Sequence[str]
-    data_key: WrappedKey | None
     frames: Mapping[int, Sequence[SealedTemplate]]
 
 
@@ -134,6 +132,16 @@ class Attempt(Judged):
     counted: bool
     fence_version: int
     photo_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SealedObject:
+    """A selfie as the object store has it. `address`: the SHA-256 of the ciphertext in hexadecimal. It says nothing of
+    the content, and the same content sealed again has another. `wrapped_key`: its key under the person's data key."""
+
+    address: str
+    wrapped_key: bytes
+    ciphertext: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +201,13 @@ async def read_challenge(connection: Connection, challenge_id: UUID, person_id: 
         """
         SELECT c.expires_at > checkin_now()
                AND NOT EXISTS (SELECT FROM receipt r WHERE r.challenge_id = c.challenge_id) AS live,
-               c.actions, p.wrapping_key_id, p.wrapped_key
+               c.actions, p.key_id
         FROM challenge c JOIN person p USING (person_id) WHERE c.challenge_id = $1 AND c.person_id = $2
         """,
         challenge_id,
         person_id,
     )
-    return row and OpenChallenge(row["live"], row["actions"], _wrapped_key(row))
+    return row and OpenChallenge(**row)
 
 
 async def replace_frame(
@@ -374,11 +382,10 @@ async def settle(
 def _left_behind(left: LeftBehind) -> dict[str, Any]:
     """Every part as a list, which is empty where there is nothing."""
     selfie = left.selfie
-    key = selfie and {"wrapping_key_id": selfie.key.wrapping_key_id, "wrapped_key": selfie.key.wrapped}
     return {
         "completing": [{"model_id": t.model_id, "sealed": t.sealed} for t in left.completing],
         "telling": [{"model_id": t.model_id, "sealed": t.sealed} for t in left.telling],
-        "selfie": [{"address": selfie.address, **key}] if selfie and key else [],
+        "selfie": [{"address": selfie.address, "wrapped_key": selfie.wrapped_key}] if selfie else [],
         "position": [dict(zip(("lon", "lat"), left.position, strict=True))] if left.position else [],
         "fix_digests": list(left.fix_digests),
     }
@@ -427,7 +434,6 @@ def _loaded_case(row: Any) -> LoadedCase:
         row["accepted_id"], row["accepted_at"], row["method"], row["decided_at"]
     )
     fence = FenceVersion(**{field.name: row[field.name] for field in fields(FenceVersion)})
-    key = _wrapped_key(row)
     columns = (row["photos"] or (), row["model_ids"] or (), row["sealed"] or ())
     templates = tuple(SealedTemplate(*values) for values in zip(*columns, strict=True))
     return LoadedCase(
@@ -438,15 +444,11 @@ def _loaded_case(row: Any) -> LoadedCase:
         row["person_id"],
         accepted,
         fence,
-        key,
+        row["key_id"],
         templates,
         _kept(row),
         row["actions"],
     )
-
-
-def _wrapped_key(row: Any) -> WrappedKey | None:
-    return WrappedKey(row["wrapping_key_id"], row["wrapped_key"]) if row["wrapped_key"] else None
 
 
 def _kept(row: Any) -> list[KeptPhotograph]:

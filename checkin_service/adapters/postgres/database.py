@@ -115,17 +115,21 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, max_connections: int, held: Callable[[float], None] = lambda _: None
+    url: str,
+    max_connections: int,
+    held: Callable[[float], None] = lambda _: None,
+    schema: str | None = None,
 ) -> AsyncIterator[Database]:
-    """Connects, checks that an acknowledged commit is durable, closes at the end."""
-    connect = partial(asyncpg.connect, url, timeout=5, server_settings=SESSION_SETTINGS)
+    """Connects, checks that an acknowledged commit is durable, closes at the end. `schema`: where names are found."""
+    settings = SESSION_SETTINGS | ({"search_path": schema} if schema else {})
+    connect = partial(asyncpg.connect, url, timeout=5, server_settings=settings)
     pool = await asyncpg.create_pool(
         url,
         min_size=min(2, max_connections),
         max_size=max_connections,
         command_timeout=15,
         timeout=5,
-        server_settings=SESSION_SETTINGS,
+        server_settings=settings,
         init=_prepare_connection,
         reset=_keep_session,
     )

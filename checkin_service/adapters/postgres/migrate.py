@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
+from fnmatch import fnmatch
 from importlib import resources
 
 import asyncpg
@@ -11,12 +12,15 @@ from checkin_service.adapters.postgres.database import Connection, DatabaseSetup
 # One migrator at a time, whichever process it runs in.
 MIGRATION_LOCK = 0x636869
 
+# The files of the main database, and of the key store.
+MAIN, KEY_STORE = "[0-9]*.sql", "key_store_[0-9]*.sql"
+
 HOW_TO_MIGRATE = (
     "run `python -m checkin_service migrate` with CHECKIN_MIGRATION_DATABASE_URL of the tables' owner"
 )
 
 
-async def migrate(connection: Connection) -> list[str]:
+async def migrate(connection: Connection, series: str = MAIN) -> list[str]:
     """Applies what is missing, all or nothing, and returns the names applied. Safe to run at any time.
 
     Raises `DatabaseSetupError` for a database of a newer version or an unpublished one, or a role without the rights.
@@ -24,7 +28,7 @@ async def migrate(connection: Connection) -> list[str]:
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
-            if missing := await missing_migrations(connection):
+            if missing := await missing_migrations(connection, series):
                 await _apply(connection, missing)
             return list(missing)
     except asyncpg.InsufficientPrivilegeError as error:
@@ -61,12 +65,12 @@ async def may_rewrite(connection: Connection) -> bool:
     return found
 
 
-async def missing_migrations(connection: Connection) -> Mapping[str, str]:
+async def missing_migrations(connection: Connection, series: str = MAIN) -> Mapping[str, str]:
     """Name and text of what was not applied yet, in order; only looks.
 
     Raises `DatabaseSetupError` for a database of a newer version or an unpublished one.
     """
-    scripts = migration_scripts()
+    scripts = migration_scripts(series)
     applied = await _applied(connection)
     _refuse_newer(applied.keys() - scripts.keys())
     _refuse_other({name for name, digest in applied.items() if digest != _digest(scripts[name])})
@@ -93,11 +97,11 @@ async def _apply(connection: Connection, missing: Mapping[str, str]) -> None:
         await connection.execute("INSERT INTO migration (name, digest) VALUES ($1, $2)", name, _digest(text))
 
 
-def migration_scripts() -> dict[str, str]:
+def migration_scripts(series: str = MAIN) -> dict[str, str]:
     """Name and text of every migration of this version, in order."""
     files = resources.files("checkin_service.migrations").iterdir()
     return {
-        f.name: f.read_text("utf-8") for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".sql")
+        f.name: f.read_text("utf-8") for f in sorted(files, key=lambda f: f.name) if fnmatch(f.name, series)
     }
 
 

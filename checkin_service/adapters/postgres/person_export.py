@@ -40,7 +40,7 @@ STORED: Mapping[str, str] = {
 WITHHELD = (
     "sealed",
     "wrapped_key",
-    "wrapping_key_id",
+    "key_id",
     "address",
     "fix_digest",
     "body_digest",

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.template_keys import WrappedKey
 
 CONSENT_SCOPES = frozenset({"face", "face_transfer", "location"})
 
@@ -64,7 +63,7 @@ class RosterMember:
     """Another member's templates of one model, as they are stored."""
 
     person_id: str
-    key: WrappedKey
+    key_id: UUID
     sealed: Sequence[bytes]
 
 
@@ -83,24 +82,40 @@ async def ensure_person(connection: Connection, person_id: str) -> None:
     await connection.execute("INSERT INTO person (person_id) VALUES ($1) ON CONFLICT DO NOTHING", person_id)
 
 
-async def lock_person(connection: Connection, person_id: str) -> WrappedKey | None:
-    """Locks the person before anything of theirs is written; their wrapped data key, if they have one.
+async def lock_person(connection: Connection, person_id: str) -> UUID | None:
+    """Locks the person before anything of theirs is written; the id of their data key. None for an unknown person.
 
     Lock order everywhere: person, then tasks by task_id, then the feed.
     """
-    row = await connection.fetchrow(
-        "SELECT wrapping_key_id, wrapped_key FROM person WHERE person_id = $1 FOR NO KEY UPDATE", person_id
+    key_id: UUID | None = await connection.fetchval(
+        "SELECT key_id FROM person WHERE person_id = $1 FOR NO KEY UPDATE", person_id
     )
-    return WrappedKey(*row) if row and row["wrapped_key"] else None
+    return key_id
 
 
-async def store_data_key(connection: Connection, person_id: str, key: WrappedKey) -> None:
-    await connection.execute(
-        "UPDATE person SET wrapping_key_id = $2, wrapped_key = $3 WHERE person_id = $1",
-        person_id,
-        key.wrapping_key_id,
-        key.wrapped,
+async def ensure_locked(connection: Connection, person_id: str) -> UUID:
+    """As `lock_person`, of a person who is made when unknown."""
+    await ensure_person(connection, person_id)
+    key_id = await lock_person(connection, person_id)
+    if key_id is None:
+        raise RuntimeError("persons are never deleted")
+    return key_id
+
+
+async def has_reference(connection: Connection, person_id: str) -> bool:
+    """Whether anything is stored that the person's face can be told by: without a reference nothing ever is."""
+    return (
+        await connection.fetchval("SELECT true FROM reference WHERE person_id = $1 LIMIT 1", person_id)
+        or False
     )
+
+
+async def read_key_owners(connection: Connection, key_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The persons whose data keys these are, as far as there are any."""
+    rows = await connection.fetch(
+        "SELECT key_id, person_id FROM person WHERE key_id = ANY($1::uuid[])", key_ids
+    )
+    return {row["key_id"]: row["person_id"] for row in rows}
 
 
 async def replace_reference(
@@ -176,8 +191,8 @@ async def settle_reference(connection: Connection, person_id: str, models: Seque
 
 
 async def delete_biometrics(connection: Connection, person_id: str) -> tuple[bool, list[str]]:
-    """Deletes templates, what tells photographs again, the key that reads both, and the rows that selfies can be read
-    with. The person is locked.
+    """Deletes templates, what tells photographs again, and the rows that selfies can be read with, and forgets the data
+    key that opened them all, which is deleted already. The person is locked.
 
     Returns whether there was a reference in force, and the addresses of the selfies, which nobody can read any more.
     """
@@ -185,7 +200,7 @@ async def delete_biometrics(connection: Connection, person_id: str) -> tuple[boo
         "SELECT reference_id IS NOT NULL FROM person WHERE person_id = $1", person_id
     )
     await connection.execute(
-        "UPDATE person SET reference_id = NULL, wrapped_key = NULL, wrapping_key_id = NULL WHERE person_id = $1",
+        "UPDATE person SET reference_id = NULL, key_id = DEFAULT WHERE person_id = $1",
         person_id,
     )
     await connection.execute("DELETE FROM reference WHERE person_id = $1", person_id)
@@ -369,7 +384,7 @@ async def read_roster(
     database."""
     rows = await connection.fetch(
         """
-        SELECT m.person_id, p.wrapping_key_id, p.wrapped_key, c.person_id IS NOT NULL AS consented,
+        SELECT m.person_id, p.key_id, c.person_id IS NOT NULL AS consented,
                ARRAY(SELECT t.sealed FROM template t WHERE t.reference_id = p.reference_id AND t.model_id = $3
                                                        AND c.person_id IS NOT NULL) AS sealed
         FROM member m JOIN person p USING (person_id)
@@ -380,22 +395,18 @@ async def read_roster(
         person_id,
         model_id,
     )
-    members = [
-        RosterMember(row["person_id"], WrappedKey(row["wrapping_key_id"], row["wrapped_key"]), row["sealed"])
-        for row in rows
-        if row["sealed"]
-    ]
+    members = [RosterMember(row["person_id"], row["key_id"], row["sealed"]) for row in rows if row["sealed"]]
     lacking = ["template" if row["consented"] else "consent" for row in rows if not row["sealed"]]
     return members, Counter(lacking)
 
 
 async def read_sealed(
     connection: Connection, person_ids: Collection[str], models: Collection[str]
-) -> dict[str, tuple[WrappedKey, list[SealedTemplate]]]:
-    """Data key and templates by these models of each of these persons who has any, and consents to `face`."""
+) -> dict[str, tuple[UUID, list[SealedTemplate]]]:
+    """Data key's id and templates by these models of each of these persons who has any, and consents to `face`."""
     rows = await connection.fetch(
         """
-        SELECT p.person_id, p.wrapping_key_id, p.wrapped_key, t.photo, t.model_id, t.sealed
+        SELECT p.person_id, p.key_id, t.photo, t.model_id, t.sealed
         FROM person p JOIN template t USING (reference_id)
         JOIN consent c ON c.person_id = p.person_id AND c.withdrawn_at IS NULL AND 'face' = ANY(c.scopes)
         WHERE p.person_id = ANY($1::text[]) AND t.model_id = ANY($2::text[])
@@ -403,10 +414,9 @@ async def read_sealed(
         list(person_ids),
         list(models),
     )
-    found: dict[str, tuple[WrappedKey, list[SealedTemplate]]] = {}
+    found: dict[str, tuple[UUID, list[SealedTemplate]]] = {}
     for row in rows:
-        key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"])
-        _, sealed = found.setdefault(row["person_id"], (key, []))
+        _, sealed = found.setdefault(row["person_id"], (row["key_id"], []))
         sealed.append(SealedTemplate(row["photo"], row["model_id"], row["sealed"]))
     return found
 

@@ -9,7 +9,6 @@ from uuid import UUID
 from checkin_service.adapters.postgres.check_ins import Accepted, Judged
 from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.postgres.tasks import FenceVersion
-from checkin_service.adapters.template_keys import WrappedKey
 from checkin_service.domain.review import OPEN, ReviewDecision, ReviewFacts, ReviewKind, ReviewState
 
 
@@ -70,8 +69,11 @@ class ManualRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredSelfie:
+    """`key_id`: of the person's data key, which `wrapped_key` opens with."""
+
     address: str
-    key: WrappedKey
+    wrapped_key: bytes
+    key_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,15 +255,16 @@ async def read_selfie(connection: Connection, review_id: UUID) -> tuple[str, str
     """The task, the person and where the selfie is; None when the review has none, or none any more."""
     row = await connection.fetchrow(
         """
-        SELECT v.task_id, v.person_id, e.address, e.wrapping_key_id, e.wrapped_key
-        FROM review v JOIN evidence e ON e.check_in_id = v.review_id WHERE v.review_id = $1
+        SELECT v.task_id, v.person_id, e.address, e.wrapped_key, p.key_id
+        FROM review v JOIN evidence e ON e.check_in_id = v.review_id JOIN person p USING (person_id)
+        WHERE v.review_id = $1
         """,
         review_id,
     )
     if row is None:
         return None
-    key = WrappedKey(row["wrapping_key_id"], row["wrapped_key"])
-    return row["task_id"], row["person_id"], StoredSelfie(row["address"], key)
+    kept = StoredSelfie(row["address"], row["wrapped_key"], row["key_id"])
+    return row["task_id"], row["person_id"], kept
 
 
 # --- Decisions ---
