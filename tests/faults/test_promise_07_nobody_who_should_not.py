@@ -165,7 +165,7 @@ async def _place_outcome(stage: Stage, person_id: str, task_id: str, at: Point, 
 
 
 async def test_who_is_inside_is_accepted_and_nobody_else(stage: Stage, full: bool, record: Record) -> None:
-    fences = 400 if full else 15
+    fences = 200 if full else 15
     outcomes = await _tried(stage, "drawn", fences)
     assert set(outcomes) == {(True, "accepted"), (False, "refused")}
     record.kept(
