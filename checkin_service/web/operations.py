@@ -23,6 +23,7 @@ async def readyz(request: web.Request) -> web.Response:
     wired = services(request)
     needed = {
         "database": await _database(wired),
+        "key_store": await _key_store(wired),
         "face_workers": _face_workers(wired),
         "object_store": await _object_store(wired),
     }
@@ -61,6 +62,15 @@ async def _database(wired: Services) -> str:
     # a slow answer is no skew: theirs was read at some moment in between
     skew_s = max(asked_at - theirs, theirs - answered_at)
     return "ok" if skew_s < MAX_CLOCK_SKEW_S else f"clocks differ by {skew_s:.0f} s"
+
+
+async def _key_store(wired: Services) -> str:
+    try:
+        async with wired.keys.store.connection() as connection:
+            await connection.execute("SELECT FROM data_key LIMIT 1")
+    except DATABASE_FAILURES as error:
+        return f"away: {type(error).__name__}"
+    return "ok"
 
 
 async def _object_store(wired: Services) -> str:
