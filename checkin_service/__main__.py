@@ -56,7 +56,7 @@ from checkin_service.usecases.after_restore import after_restore
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.purge import find_overdue, purge
-from checkin_service.usecases.rekey import rekey
+from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verify_audit import verify_audit
 from checkin_service.web.server import make_runner, raise_file_limit
@@ -301,9 +301,13 @@ def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
 def _rekey(settings: Settings, _: argparse.Namespace) -> None:
     """Ends with 1 while an older key is still needed."""
 
-    async def work(reachable: Settings, _: str, key_store_url: str) -> None:
-        async with open_template_keys(reachable, key_store_url) as keys:
+    async def work(reachable: Settings, url: str, key_store_url: str) -> None:
+        async with (
+            open_database(url, max_connections=1) as database,
+            open_template_keys(reachable, key_store_url) as keys,
+        ):
             told = await rekey(keys, _say_progress)
+            await record_rekey(database, "operator", told)
         print(f"{told.done} data keys are wrapped by {told.current} now")
         for key_id in told.retired:
             print(f"{key_id} wraps nothing any more: take it out of the keys, and restart every replica")

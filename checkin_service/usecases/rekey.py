@@ -5,12 +5,15 @@ services, be cut off at any time, and run again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from checkin_service.adapters.postgres import key_store
+from checkin_service.adapters.postgres.audit import write_audit
+from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.ports import WrappedKey, WrappingKeys
+from checkin_service.usecases.caller import SYSTEM
 
 BATCH = 500
 
@@ -37,6 +40,12 @@ async def rekey(keys: TemplateKeys, tell: Callable[[int, int], None]) -> Rekeyed
     async with keys.store.transaction() as connection:
         retired, needed = await key_store.retire_wrapping_keys(connection, current)
     return Rekeyed(current, done, retired, needed)
+
+
+async def record_rekey(database: Database, actor: str, rekeyed: Rekeyed) -> None:
+    """Apart from it: the audit is in the other store."""
+    async with database.transaction() as connection:
+        await write_audit(connection, SYSTEM.iss, actor, "rekey", None, asdict(rekeyed))
 
 
 async def _page(keys: TemplateKeys, after: UUID) -> Mapping[UUID, WrappedKey]:
