@@ -46,8 +46,8 @@ log = structlog.get_logger("checkin_service.server")
 
 def make_runner(app: web.Application, connections: int | None = None) -> web.AppRunner:
     """The application behind this server, not yet listening. So many `connections` at once, by default as many as the
-    process may have files, up to `CONNECTIONS_LIMIT`; one more takes the place of the one that has waited longest for
-    a request to be complete."""
+    process may have files, up to `CONNECTIONS_LIMIT`; one more takes the place of the one that has longest had no
+    whole request to answer."""
     return _Runner(app, shutdown_timeout=DRAIN_S, connections=connections or _connections_allowed())
 
 
@@ -63,7 +63,7 @@ def _connections_allowed() -> int:
 
 
 class Server(web.Server):
-    """Makes a `Connection` of each that comes. `waiting` are those without a complete request, longest first."""
+    """Makes a `Connection` of each that comes. `waiting` are those with no request to answer, longest first."""
 
     def __init__(self, app: web.Application, made: web.Server, connections: int) -> None:
         super().__init__(
@@ -136,10 +136,12 @@ class Connection(web.RequestHandler):
 
     def _feed(self, data: bytes) -> None:
         super().data_received(data)
-        if self._messages and not self._serving:
-            self._serving, self._head_bytes = True, 0
+        if self._messages:
             self._server.waiting.pop(self, None)
-            self._end_in(ANSWER_S)
+            self._head_bytes = 0
+            if not self._serving:
+                self._serving = True
+                self._end_in(ANSWER_S)
 
     def _break_off(self, code: str) -> None:
         """Ends a head that has not come to its end: the parser takes a NUL nowhere in it, and answers by
@@ -184,15 +186,16 @@ class Connection(web.RequestHandler):
         finally:
             if resp.status == 408:
                 self.force_close()
-            # while the rest of a body is read, what comes is no head
-            elif not self._messages and request.content.is_eof():
-                self._wait(IDLE_S)
+            elif not self._messages:
+                # while the rest of a body is read, what comes is no head
+                self._wait(IDLE_S, serving=not request.content.is_eof())
 
     # --- The deadline ---
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, *, serving: bool = False) -> None:
+        """For who sends next: from now on another may need the place more."""
         if self._wire:
-            self._serving = False
+            self._serving = serving
             self._server.waiting[self] = None
             self._end_in(seconds)
 

@@ -23,7 +23,7 @@ from checkin_service.web.error_codes import ErrorCode
 from checkin_service.web.server import raise_file_limit
 from tests.faults.clients import BOUNDARY, Caller, calling, form
 from tests.faults.processes import ServiceProcess, processes
-from tests.faults.raw_connections import Heard, connected, pace, say, trickle
+from tests.faults.raw_connections import Heard, connected, hear, pace, say, trickle
 from tests.faults.record import Record
 from tests.service.stage import Stage, check_in_fields, photo_of
 
@@ -276,14 +276,22 @@ async def test_an_answer_that_nobody_reads_is_given_up(impatient: Served) -> Non
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("start", [b"", b"GET /v1/me HTTP/1.1\r\nX"], ids=["idle", "in the middle of a head"])
+REFUSED = b"POST /v1/check-ins HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"GET /v1/me HTTP/1.1\r\nX", REFUSED], ids=["idle", "head", "refused"]
+)
 async def test_the_door_is_never_full(impatient: Served, start: bytes) -> None:
-    """Who waits longest makes room for who comes."""
+    """Who waits longest makes room for who comes: who says nothing, or not all, or keeps back the rest of a body that
+    was refused."""
     before = await impatient.cut("crowded")
     async with AsyncExitStack() as crowd:
         for _ in range(320):
-            _, writer = await crowd.enter_async_context(connected(impatient.port))
+            reader, writer = await crowd.enter_async_context(connected(impatient.port))
             writer.write(start)
+            if start == REFUSED:
+                assert (await hear(reader, 0)).status == 401
         assert (await say(impatient.port, impatient.head("GET /v1/me HTTP/1.1"))).status == 200
         assert await impatient.cut("crowded") - before >= 20
 
