@@ -172,7 +172,8 @@ async def test_a_repeat_beside_a_revocation_is_one_of_the_two_orders(
         person_id, check_in = await ready(stage)
         first = (await check_in()).body["check_in_id"]
         challenge_id = await stage.challenge(person_id, task_of(person_id))
-        again = stage.check_in(person_id, task_of(person_id), challenge_id=challenge_id)
+        selfie = photo_of(person_id, shot=2)
+        again = stage.check_in(person_id, task_of(person_id), selfie=selfie, challenge_id=challenge_id)
         reply, revoked = await asyncio.gather(again, a_little_later(chance, revoke, stage, person_id))
         assert (reply.status, reply.body["outcome"], revoked.status) == (201, "accepted", 200)
         [member] = (await stage.status(task_of(person_id)))["members"]
