@@ -1,7 +1,7 @@
 """Encrypted evidence outside the database: files of a directory, or objects of a bucket that speaks S3.
 
 Whoever operates the store sees ciphertext, its size and its time. What it still holds after a deletion, in versions or
-backups, stays unreadable: the key lies in the database and is deleted there.
+backups, stays unreadable: its key lies in the database, wrapped by its person's, and one of the two is deleted.
 """
 
 import asyncio
