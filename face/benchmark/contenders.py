@@ -16,6 +16,7 @@ from face.benchmark.fault import BenchmarkFault
 from face.benchmark.timing import Contender, Stopwatch, replaced
 from face.detector import Detector
 from face.dlib_encoder import DlibEncoder
+from face.image import Photograph
 from face.manifest import MINIFASNET_V1SE, MINIFASNET_V2
 from face.pad import MiniFasNet
 from face.sface import SFaceEncoder
@@ -34,7 +35,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
 _DEFAULTS = {"encoders": ("sface", "dlib"), "recognises_copies": False}
 
 _STAGES = {
-    "decode": (engine, "decode"),
+    "decode": (Photograph, "pixels"),
     "near looks": (Detector, "find"),
     "refining looks": (Detector, "refined"),
     "align": (engine, "align"),
