@@ -9,13 +9,14 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import uvloop
+from aiohttp import web
 
 from checkin_service import __main__ as command_line
 from checkin_service import app
@@ -23,12 +24,13 @@ from checkin_service.adapters.postgres import database
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores
+from checkin_service.core_files import leave_no_core_file
 from checkin_service.logs import configure_logs
 from checkin_service.settings import read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
-from checkin_service.web import body, server
-from face import Analysis
+from checkin_service.web import body, form, server
+from face import Analysis, WorkerPool
 from tests.service.databases import service_url
 from tests.service.fixed_engine import FixedEngine
 
@@ -90,7 +92,9 @@ def commit_asynchronously() -> None:
 def be_impatient() -> None:
     """The limits of time at a tenth, the least rate the same; few connections."""
     body.RATE_WINDOW_S, body.RATE_BYTES = 1, 8_000
-    server.HEAD_S, server.IDLE_S, server.ANSWER_S = 1.5, 7.5, 3
+    server.HEAD_S, server.ANSWER_S = 1.5, 6
+    # longer than usual, to tell what is ended at once from what is not
+    server.LINGER_S = 60
     server.CONNECTIONS_LIMIT = 300
 
 
@@ -106,12 +110,45 @@ def never_analyse() -> None:
     ANALYSIS_S = 3600
 
 
+def say_bodies() -> None:
+    """What promise 21 forbids: whatever comes is on standard error, too."""
+    receive = body.receive
+
+    async def received(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
+        await receive(request, limit, lambda chunk: (os.write(2, chunk), take(chunk)))
+
+    body.receive = form.receive = received  # type: ignore[attr-defined]
+
+
+def break_down() -> None:
+    """Over whoever is called so, with everything that is known of them in the error's message."""
+    usecase: Any = submit_check_in
+    weigh_face = usecase.weigh_face
+
+    def weigh_or_break_down(*given: Any) -> Any:
+        if "breaks-down" in repr(given):
+            raise RuntimeError(repr(given))
+        return weigh_face(*given)
+
+    usecase.weigh_face = weigh_or_break_down
+
+
+def analyse_in_workers() -> None:
+    """That obey a marked photograph."""
+    service: Any = app
+    service.worker_pool = lambda _: WorkerPool("tests.faults.marked_engine:marked", workers=1)
+    command_line.make_app = app.make_app  # type: ignore[attr-defined]
+
+
 SWITCHES = {
+    "--analyse-in-workers": analyse_in_workers,
     "--answer-early": answer_before_commit,
+    "--break-down": break_down,
     "--commit-asynchronously": commit_asynchronously,
     "--impatient": be_impatient,
     "--never-analyse": never_analyse,
     "--patient": be_patient,
+    "--say-bodies": say_bodies,
 }
 
 
@@ -144,10 +181,11 @@ def main() -> None:
         parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
     options = parser.parse_args()
     configure_logs()
-    for turn_off in options.switched_off or ():
-        turn_off()
+    leave_no_core_file()
     make_fixed = partial(app.make_app, open_faces=lambda _: UnhurriedEngine().running())
     command_line.make_app = make_fixed  # type: ignore[attr-defined]
+    for turn_off in options.switched_off or ():
+        turn_off()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
 

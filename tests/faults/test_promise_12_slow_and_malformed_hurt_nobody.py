@@ -224,6 +224,8 @@ async def test_who_asks_first_is_asked_for_the_body_only_when_it_is_wanted(serve
 
 # --- Slow ---
 
+REFUSED = b"POST /v1/check-ins HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
 
 async def test_slow_ones_are_cut_while_everybody_else_is_served(
     served: Served, full: bool, record: Record
@@ -261,11 +263,30 @@ async def test_a_slow_upload_uses_nothing_up(served: Served) -> None:
 
 async def test_an_honest_upload_on_a_weak_network_passes(served: Served, full: bool, record: Record) -> None:
     challenge_id = await served.stage.challenge("p-2", "T-12")
-    selfie = _padded(photo_of("p-2", 1), 6_000_000 if full else WEAK_RATE)
+    selfie = _padded(photo_of("p-2", 1), 6_000_000 if full else 2 * WEAK_RATE)
     body = form(check_in_fields("T-12", challenge_id), selfie)
     heard = await pace(served.port, served.upload(len(body), sub="p-2"), body, WEAK_RATE)
     assert (heard.status, heard.problem["outcome"]) == (201, "accepted")
     record.kept(f"{len(selfie) / 1e6:.1f} MB at 100 kB/s accepted after {heard.seconds:.0f} s")
+
+
+async def test_what_was_too_slow_is_ended_at_once(impatient: Served) -> None:
+    """What is left of it is not waited for, which `--impatient` would do for a minute."""
+    async with asyncio.timeout(30), connected(impatient.port) as (reader, writer):
+        writer.write(impatient.upload(MEGABYTE) + b"-")
+        assert_problem(await hear(reader, 0), "too_slow")
+        assert await reader.read() == b""
+
+
+async def test_what_is_left_of_a_refused_body_is_passed_over(impatient: Served) -> None:
+    async with asyncio.timeout(30), connected(impatient.port) as (reader, writer):
+        writer.write(REFUSED.replace(b"Content-Length: 9", b"Content-Length: 100000"))
+        assert_problem(await hear(reader, 0), "unauthenticated")
+        for _ in range(10):
+            writer.write(CANARY[:10] * 1000)
+            await impatient.cut("idle")  # so that it is read in pieces
+        writer.write(impatient.head("GET /v1/me HTTP/1.1"))
+        assert (await hear(reader, 0)).status == 200
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(impatient: Served) -> None:
@@ -274,9 +295,6 @@ async def test_an_answer_that_nobody_reads_is_given_up(impatient: Served) -> Non
         writer.write(b"GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
         while await impatient.cut("answer") == before:  # noqa: ASYNC110  the event is in the service
             await asyncio.sleep(0.1)
-
-
-REFUSED = b"POST /v1/check-ins HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
 
 
 @pytest.mark.parametrize(
