@@ -48,6 +48,11 @@ class ServiceProcess:
             self._process.kill()
             self._process.wait()
 
+    async def ended(self) -> None:
+        """Returns when it has come to an end, for whatever reason."""
+        assert self._process is not None
+        await asyncio.to_thread(self._process.wait)
+
     async def stop(self) -> float:
         """SIGTERM, and how many seconds the process took to its end. Raises `RuntimeError` if that was not orderly."""
         assert self._process is not None
