@@ -47,7 +47,8 @@ def configure_logs() -> None:
             leave_out_unlisted,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _IfItCan(sys.stderr))),
+        # standard error as it is when something is said
+        logger_factory=lambda *_: structlog.PrintLogger(cast(TextIO, _IfItCan(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 

@@ -77,7 +77,10 @@ async def test_killed_every_route_says_so_and_serves_again(
     own_stores.postgres.start()
     await until_ready(service)
     for name, call in every_call().items():
-        reply = await call.send(service)
+        # on a busy machine one more may be told to come again
+        async with asyncio.timeout(30):
+            while (reply := await call.send(service)).status == 503:  # noqa: ASYNC110  see above
+                await asyncio.sleep(0.1)
         assert reply.status < 500, (name, reply)
 
 
