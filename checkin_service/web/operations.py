@@ -1,5 +1,6 @@
 """What operators and orchestrators ask."""
 
+import asyncio
 from functools import cache
 from importlib import resources
 
@@ -21,14 +22,16 @@ async def livez(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Whether check-ins can be judged here now. Redis is told but not required: no verdict needs it."""
     wired = services(request)
+    database, key_store, object_store, redis = await asyncio.gather(
+        _database(wired), _key_store(wired), _object_store(wired), _redis(wired)
+    )
     needed = {
-        "database": await _database(wired),
-        "key_store": await _key_store(wired),
+        "database": database,
+        "key_store": key_store,
         "face_workers": _face_workers(wired),
-        "object_store": await _object_store(wired),
+        "object_store": object_store,
     }
     ready = all(state == "ok" for state in needed.values())
-    redis = "ok" if await wired.rate_limit.alive() else "away: requests are not limited"
     body = {"status": "ready" if ready else "not_ready", "checks": {**needed, "redis": redis}}
     return Answer(200 if ready else 503, body).response()
 
@@ -76,6 +79,10 @@ async def _key_store(wired: Services) -> str:
 async def _object_store(wired: Services) -> str:
     fault = await wired.evidence.fault()
     return f"away: {fault}" if fault else "ok"
+
+
+async def _redis(wired: Services) -> str:
+    return "ok" if await wired.rate_limit.alive() else "away: requests are not limited"
 
 
 def _face_workers(wired: Services) -> str:
