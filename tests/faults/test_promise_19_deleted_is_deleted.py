@@ -74,18 +74,18 @@ async def new_database(stores: EmbeddedStores) -> str:
 
 async def dumped(site: Site) -> Path:
     file = site.data_dir / "main.dump"
-    await _program("pg_dump", "--format=custom", f"--file={file}", f"--dbname={_for_libpq(site.url)}")
+    await _program("pg_dump", "--format=custom", f"--file={file}", f"--dbname={for_libpq(site.url)}")
     return file
 
 
 async def restored(site: Site, dump: Path) -> str:
     """The URL of a new database of that dump."""
     url = await new_database(site.stores)
-    await _program("pg_restore", f"--dbname={_for_libpq(url)}", str(dump))
+    await _program("pg_restore", f"--dbname={for_libpq(url)}", str(dump))
     return url
 
 
-def _for_libpq(url: str) -> str:
+def for_libpq(url: str) -> str:
     return url.replace("postgresql:/", "postgresql:///", 1) if "///" not in url else url
 
 
