@@ -26,6 +26,14 @@ def hopper_altered() -> bytes:
     return _jpeg(_altered(_hopper(), turn=0.25, shade=0.8))
 
 
+@cache
+def hopper_selfie(number: int) -> bytes:
+    """One of 95 other photographs of Grace Hopper, by the remainder: each in another pattern of light and shadow, by
+    which the service tells it from all the others."""
+    altered = _altered(_hopper(), turn=0.25, shade=0.5)
+    return _jpeg(_dappled(altered, np.random.default_rng(number % 95)))
+
+
 def astronaut() -> bytes:
     """Eileen Collins's portrait, 360 × 330, JPEG."""
     return _jpeg(_astronaut())
@@ -72,6 +80,12 @@ def _altered(picture: Image.Image, turn: float, shade: float) -> Image.Image:
     seen = picture.transform(picture.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
     light = np.linspace(1.15, 1.15 - shade, width)[None, :, None]
     return Image.fromarray((np.asarray(seen) * light).clip(0, 255).astype(np.uint8))
+
+
+def _dappled(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    spots = Image.fromarray(random.uniform(0.35, 1.5, (14, 14)).astype(np.float32))
+    light = np.asarray(spots.resize(picture.size, Image.Resampling.BICUBIC))[:, :, None]
+    return Image.fromarray((np.asarray(picture) * light).clip(0, 255).astype(np.uint8))
 
 
 def _jpeg(picture: Image.Image) -> bytes:

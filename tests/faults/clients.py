@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -14,7 +15,8 @@ from uuid import uuid4
 import aiohttp
 
 from checkin_service.adapters.token_keys import development_token
-from tests.service.stage import INSIDE, Json, check_in_fields, photo_of
+from tests.faults.engines import FIXED, Engine
+from tests.service.stage import INSIDE, Json, check_in_fields
 
 PAUSE_S = 0.03
 BOUNDARY = "fault-test"
@@ -88,18 +90,21 @@ class AnswerLog:
 
 @dataclass(slots=True)
 class Caller:
-    """All persons' phones. `judged` counts the verdicts that they were told, `sent` has each submission by its key."""
+    """All persons' phones. `judged` counts the verdicts that they were told, `retries` what they sent again, of which
+    `unanswered` had no answer at all; `sent` has each submission by its key."""
 
     session: aiohttp.ClientSession
     bases: Sequence[str]
     data_dir: Path
     log: AnswerLog
+    photo_of: Callable[[str, int], bytes]
     judged: int = 0
     retries: int = 0
+    unanswered: int = 0
     sent: dict[str, Submission] = field(default_factory=dict)
     _tokens: dict[tuple[str, int], str] = field(default_factory=dict)
     _turn: Any = field(default_factory=count)
-    _shots: Any = field(default_factory=lambda: count(1))
+    _shots: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
 
     async def check_in(self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE) -> Json:
         """A check-in of the right face to its verdict, with a new challenge when one ran out on the way."""
@@ -109,15 +114,17 @@ class Caller:
                 return answer.body
             assert answer.code == "challenge_invalid", answer
 
-    async def submission(self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE) -> Submission:
-        """A new one, with a challenge of its own."""
+    async def submission(
+        self, person_id: str, task_id: str, at: tuple[float, float] = INSIDE, shot: int | None = None
+    ) -> Submission:
+        """A new one, with a challenge of its own and by default the photograph that the person has for the task."""
         body, headers = json.dumps({"task_id": task_id}).encode(), {"Content-Type": "application/json"}
         challenge = await self._until_answered(person_id, "/v1/challenges", body, headers)
         assert challenge.status == 201, challenge
         fields = check_in_fields(task_id, challenge.body["challenge_id"], at)
-        return Submission(
-            person_id, task_id, uuid4().hex, form(fields, photo_of(person_id, next(self._shots)))
-        )
+        shots = self._shots[person_id]
+        photo = self.photo_of(person_id, shot or shots.setdefault(task_id, len(shots) + 1))
+        return Submission(person_id, task_id, uuid4().hex, form(fields, photo))
 
     async def insist(self, submission: Submission) -> Answer:
         """Sends it until it is judged or refused for good."""
@@ -148,7 +155,7 @@ class Caller:
                 if answer.status < 500 and answer.code != "idempotency_in_progress":
                     return answer
             except (aiohttp.ClientError, ConnectionError):
-                pass
+                self.unanswered += 1
             self.retries += 1
             await asyncio.sleep(PAUSE_S)
 
@@ -169,10 +176,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(bases: Sequence[str], data_dir: Path) -> AsyncIterator[Caller]:
+async def calling(bases: Sequence[str], data_dir: Path, engine: Engine = FIXED) -> AsyncIterator[Caller]:
     """Callers of these services by turns; their logs lie in the folder `answers` of the services' data."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield Caller(session, bases, data_dir, AnswerLog(data_dir / "answers"))
+        yield Caller(session, bases, data_dir, AnswerLog(data_dir / "answers"), engine.photo_of)
 
 
 def form(fields: Json, selfie: bytes) -> bytes:

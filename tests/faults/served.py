@@ -133,6 +133,11 @@ def break_down() -> None:
     usecase.weigh_face = weigh_or_break_down
 
 
+def analyse_for_real() -> None:
+    """In workers with the service's own engine."""
+    command_line.make_app = app.make_app  # type: ignore[attr-defined]
+
+
 def analyse_in_workers() -> None:
     """That obey a marked photograph."""
     service: Any = app
@@ -141,6 +146,7 @@ def analyse_in_workers() -> None:
 
 
 SWITCHES = {
+    "--analyse-for-real": analyse_for_real,
     "--analyse-in-workers": analyse_in_workers,
     "--answer-early": answer_before_commit,
     "--break-down": break_down,
@@ -158,6 +164,7 @@ async def serve(options: argparse.Namespace) -> None:
             "CHECKIN_DATA_DIR": options.data_dir,
             "CHECKIN_PORT": str(options.port),
             "CHECKIN_PERSON_CHALLENGES_PER_MINUTE": "1000000",
+            **dict(setting.split("=", 1) for setting in options.set),
         }
     )
     stores = Stores(service_url(options.database), options.redis, str(development_key_set(settings.data_dir)))
@@ -177,6 +184,7 @@ def main() -> None:
     for name in ("database", "redis", "data-dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--set", action="append", default=[], help="a setting, NAME=VALUE")
     for switch, turn_off in SWITCHES.items():
         parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
     options = parser.parse_args()

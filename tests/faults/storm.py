@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from tests.faults.clients import Caller, Told, calling
+from tests.faults.engines import Engine
 from tests.faults.processes import ServiceProcess, processes
 from tests.service.stage import FAR, Stage, members_digest, until
 
@@ -54,12 +55,16 @@ Strike = Callable[[Weather, int], Awaitable[None]]
 
 
 async def set_up(stage: Stage, storm: Storm) -> None:
+    await enrol_all(stage, storm)
+    await run_faster(stage)
+
+
+async def enrol_all(stage: Stage, storm: Storm) -> None:
     for task_id in storm.task_ids:
         await stage.register(task_id, *storm.person_ids)
     for person_id in storm.person_ids:
-        await stage.enrol(person_id)
+        assert (await stage.enrol(person_id)).status == 201
         await stage.consent(person_id)
-    await run_faster(stage)
 
 
 async def run_faster(stage: Stage) -> None:
@@ -94,14 +99,14 @@ async def strike_all_along(weather: Weather, storm: Storm, strike: Strike) -> No
 
 
 async def pass_over(
-    stage: Stage, redis_url: str, folder: Path, storm: Storm, strike: Strike, *switches: str
+    stage: Stage, redis_url: str, folder: Path, storm: Storm, strike: Strike, engine: Engine
 ) -> Caller:
     """Lets the storm pass over two processes on the stage's database; the callers with what they have seen of it."""
     await set_up(stage, storm)
     at = stage.database_url, redis_url, stage.settings.data_dir
     async with (
-        processes(2, folder, *at, *switches) as running,
-        calling([process.base for process in running], stage.settings.data_dir) as caller,
+        processes(2, folder, *at, *engine.switches) as running,
+        calling([process.base for process in running], stage.settings.data_dir, engine) as caller,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(submit_all(caller, storm))

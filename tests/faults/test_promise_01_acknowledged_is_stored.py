@@ -8,6 +8,7 @@ from pathlib import Path
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from tests.faults.clients import calling
+from tests.faults.engines import Engine
 from tests.faults.processes import processes
 from tests.faults.record import Record
 from tests.faults.storm import (
@@ -38,10 +39,10 @@ async def kill_by_turns(weather: Weather, number: int) -> None:
 
 
 async def test_what_callers_were_told_survives_sigkill(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, full: bool, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, full: bool, record: Record
 ) -> None:
     storm = FULL if full else SHORT
-    caller = await pass_over(stage, stores.redis_url or "", tmp_path, storm, kill_by_turns)
+    caller = await pass_over(stage, stores.redis_url or "", tmp_path, storm, kill_by_turns, engine)
     assert caller.retries > 0, "no client met a kill"
     await ask_again(stage, caller, every=5)
     assert await broken_promises(stage, caller, storm) == []
@@ -50,13 +51,13 @@ async def test_what_callers_were_told_survives_sigkill(
 
 
 async def test_control_answering_before_commit_loses_what_callers_were_told(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, record: Record
 ) -> None:
     await set_up(stage, SHORT)
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
     async with (
-        processes(1, tmp_path, *at, "--answer-early") as [process],
-        calling([process.base], stage.settings.data_dir) as caller,
+        processes(1, tmp_path, *at, *engine.switches, "--answer-early") as [process],
+        calling([process.base], stage.settings.data_dir, engine) as caller,
     ):
         submitting = asyncio.create_task(submit_all(caller, SHORT))
         await until(lambda: caller.judged >= 10)

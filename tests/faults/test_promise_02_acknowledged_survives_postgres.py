@@ -12,6 +12,7 @@ import pytest
 
 from checkin_service.adapters.postgres.database import SESSION_SETTINGS, DatabaseSetupError, open_database
 from tests.faults.clients import Caller, calling
+from tests.faults.engines import Engine
 from tests.faults.nemesis import OwnStores, own_stores
 from tests.faults.processes import ServiceProcess, processes
 from tests.faults.record import Record
@@ -25,21 +26,20 @@ from tests.faults.storm import (
     set_up,
     submit_all,
 )
-from tests.service.conftest import UNLIMITED
-from tests.service.stage import Stage, running_service, until
+from tests.service.stage import Stage, until
 
 SHORT, FULL = Storm(persons=12, tasks=2, strikes=2), Storm(persons=64, tasks=32, strikes=20)
 
 
 @asynccontextmanager
-async def stage_on(stores: OwnStores, folder: Path) -> AsyncIterator[Stage]:
+async def stage_on(stores: OwnStores, folder: Path, engine: Engine) -> AsyncIterator[Stage]:
     url = await stores.databases.make()
-    async with running_service(url, stores.redis_url, folder, None, **UNLIMITED) as stage:
+    async with engine.stage(url, stores.redis_url, folder) as stage:
         yield stage
 
 
 async def test_what_callers_were_told_survives_the_death_of_postgres(
-    own_stores: OwnStores, tmp_path: Path, full: bool, record: Record
+    own_stores: OwnStores, tmp_path: Path, engine: Engine, full: bool, record: Record
 ) -> None:
     async def kill_postgres(weather: Weather, _: int) -> None:
         met = weather.caller.retries
@@ -48,8 +48,8 @@ async def test_what_callers_were_told_survives_the_death_of_postgres(
         await own_stores.postgres.restart()
 
     storm = FULL if full else SHORT
-    async with stage_on(own_stores, tmp_path) as stage:
-        caller = await pass_over(stage, own_stores.redis_url, tmp_path, storm, kill_postgres)
+    async with stage_on(own_stores, tmp_path, engine) as stage:
+        caller = await pass_over(stage, own_stores.redis_url, tmp_path, storm, kill_postgres, engine)
         await ask_again(stage, caller, every=5)
         assert await broken_promises(stage, caller, storm) == []
     record.kept(
@@ -58,21 +58,23 @@ async def test_what_callers_were_told_survives_the_death_of_postgres(
     )
 
 
-async def test_control_commits_that_are_not_waited_for_are_lost(tmp_path: Path, record: Record) -> None:
+async def test_control_commits_that_are_not_waited_for_are_lost(
+    tmp_path: Path, engine: Engine, record: Record
+) -> None:
     with own_stores({"wal_writer_delay": "10s"}) as stores:
-        async with stage_on(stores, tmp_path) as stage:
+        async with stage_on(stores, tmp_path, engine) as stage:
             await set_up(stage, SHORT)
             at = stage.database_url, stores.redis_url, stage.settings.data_dir
-            async with processes(1, tmp_path, *at, "--commit-asynchronously") as [process]:
-                caller = await killed_half_way(stores, process, tmp_path)
+            async with processes(1, tmp_path, *at, *engine.switches, "--commit-asynchronously") as [process]:
+                caller = await killed_half_way(stores, process, tmp_path, engine)
             await stores.postgres.restart()
             lost = len(await lost_answers(stage, caller))
     assert lost > 0
     record.control(f"synchronous_commit=off, one kill: lost {lost} of {caller.judged}")
 
 
-async def killed_half_way(stores: OwnStores, process: ServiceProcess, folder: Path) -> Caller:
-    async with calling([process.base], folder) as caller:
+async def killed_half_way(stores: OwnStores, process: ServiceProcess, folder: Path, engine: Engine) -> Caller:
+    async with calling([process.base], folder, engine) as caller:
         submitting = asyncio.create_task(submit_all(caller, SHORT))
         await until(lambda: caller.judged >= SHORT.submissions // 2)
         stores.postgres.kill()

@@ -9,6 +9,7 @@ import pytest
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from tests.faults.clients import Answer, Caller, Submission, calling
+from tests.faults.engines import Engine
 from tests.faults.processes import processes
 from tests.faults.record import Record
 from tests.service.stage import Stage
@@ -67,7 +68,8 @@ async def test_two_hundred_identical_requests_are_one_submission(
 
 
 async def many_keys(caller: Caller, task_id: str, person_id: str, number: int) -> list[Answer]:
-    submissions = await asyncio.gather(*(caller.submission(person_id, task_id) for _ in range(number)))
+    shots = range(1, number + 1)
+    submissions = await asyncio.gather(*(caller.submission(person_id, task_id, shot=shot) for shot in shots))
     return await together(caller, submissions)
 
 
@@ -91,7 +93,11 @@ async def test_two_challenges_of_each_person_are_one_acceptance_each(
 ) -> None:
     persons = 100 if full else 20
     task_id, person_ids = await new_task(shared_stage, persons)
-    submissions = [await pair_caller.submission(person_id, task_id) for person_id in person_ids * 2]
+    submissions = [
+        await pair_caller.submission(person_id, task_id, shot=shot)
+        for shot in (1, 2)
+        for person_id in person_ids
+    ]
     answers = await together(pair_caller, submissions)
     assert {answer.body["outcome"] for answer in answers} == {"accepted"}
     assert await stored(shared_stage, task_id) == (2 * persons, persons, persons)
@@ -125,6 +131,7 @@ async def test_control_constraint_and_locks_each_suffice_and_without_both_one_pe
     stage: Stage,
     stores: EmbeddedStores,
     tmp_path: Path,
+    engine: Engine,
     switched_off: list[str],
     counts_once: bool,
     record: Record,
@@ -133,7 +140,10 @@ async def test_control_constraint_and_locks_each_suffice_and_without_both_one_pe
     for change in (*SLOW_COMMIT, *switched_off):
         await stage.sql(change)
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
-    async with processes(1, tmp_path, *at) as [beside], calling([beside.base], at[2]) as caller:
+    async with (
+        processes(1, tmp_path, *at, *engine.switches) as [beside],
+        calling([beside.base], at[2], engine) as caller,
+    ):
         caller.bases = [beside.base, str(stage.client.make_url("/")).rstrip("/")]
         await many_keys(caller, task_id, person_id, 60)
     _, _, acceptances = await stored(stage, task_id)

@@ -11,11 +11,11 @@ import pytest
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres import check_ins
 from tests.faults.clients import Answer, Caller, Submission, calling
+from tests.faults.engines import Engine
 from tests.faults.nemesis import Wire, wire_to_database, wire_to_service
 from tests.faults.record import Record
 from tests.faults.storm import run_faster
-from tests.service.conftest import UNLIMITED
-from tests.service.stage import Stage, running_service
+from tests.service.stage import Stage
 
 PERSONS = 8
 # What only the one statement has among its values that receives a submission, and only the one that settles it.
@@ -63,12 +63,14 @@ async def counted(stage: Stage) -> list[int]:
     return [(await stage.sql(f"SELECT count(*) FROM {table}"))[0][0] for table in tables]
 
 
-async def test_an_answer_cut_after_any_byte_is_given_again(stage: Stage, full: bool, record: Record) -> None:
+async def test_an_answer_cut_after_any_byte_is_given_again(
+    stage: Stage, engine: Engine, full: bool, record: Record
+) -> None:
     step = 1 if full else 37
     async with (
         wire_to_service(base_of(stage)) as wire,
-        calling([wire.url], stage.settings.data_dir) as caller,
-        calling([base_of(stage)], stage.settings.data_dir) as direct,
+        calling([wire.url], stage.settings.data_dir, engine) as caller,
+        calling([base_of(stage)], stage.settings.data_dir, engine) as direct,
     ):
         points = range(0, await length_of_answer(stage, direct, caller, wire), step)
         cut = [
@@ -94,24 +96,30 @@ async def numbered(source: AsyncIterator[Submission]) -> AsyncIterator[tuple[int
 
 @asynccontextmanager
 async def behind_a_wire(
-    database_url: str, stores: EmbeddedStores, folder: Path
+    database_url: str, stores: EmbeddedStores, folder: Path, engine: Engine
 ) -> AsyncIterator[tuple[Stage, Wire, Caller]]:
     """A service whose database lies behind a wire, and its callers."""
     async with (
         wire_to_database(database_url) as wire,
-        running_service(wire.url, stores.redis_url or "", folder, None, **UNLIMITED) as stage,
-        calling([base_of(stage)], folder) as caller,
+        engine.stage(wire.url, stores.redis_url or "", folder) as stage,
+        calling([base_of(stage)], folder, engine) as caller,
     ):
         yield stage, wire, caller
 
 
 @pytest.mark.parametrize("mark", [RECEIVING, SETTLING], ids=["the receipt", "the verdict"])
 async def test_what_is_committed_and_not_reported_is_read_back(
-    database_url: str, stores: EmbeddedStores, tmp_path: Path, mark: bytes, full: bool, record: Record
+    database_url: str,
+    stores: EmbeddedStores,
+    tmp_path: Path,
+    engine: Engine,
+    mark: bytes,
+    full: bool,
+    record: Record,
 ) -> None:
     # a lost receipt is waited for until its lease is over
     number = {(True, RECEIVING): 40, (True, SETTLING): 200}.get((full, mark), 2)
-    async with behind_a_wire(database_url, stores, tmp_path) as (stage, wire, caller):
+    async with behind_a_wire(database_url, stores, tmp_path, engine) as (stage, wire, caller):
         await stage.ready_task("T-clock")
         await run_faster(stage)
         async for submission in submissions(stage, caller, number):
@@ -125,15 +133,15 @@ async def test_what_is_committed_and_not_reported_is_read_back(
 
 
 async def test_control_without_the_stored_answer_a_retry_gets_none(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, record: Record
+    stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch, record: Record
 ) -> None:
     async def forget(*_: object) -> None: ...
 
     monkeypatch.setattr(check_ins, "lock_receipt_by_key", forget)
     async with (
         wire_to_service(base_of(stage)) as wire,
-        calling([wire.url], stage.settings.data_dir) as caller,
-        calling([base_of(stage)], stage.settings.data_dir) as direct,
+        calling([wire.url], stage.settings.data_dir, engine) as caller,
+        calling([base_of(stage)], stage.settings.data_dir, engine) as direct,
     ):
         async for submission in submissions(stage, direct, 1):
             _, answer = await cut_and_retried(caller, wire, submission, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from tests.faults.engines import Engine
 from tests.faults.record import Record
 from tests.faults.storm import Storm, Weather, pass_over
 from tests.service.stage import Json, Stage, members_digest
@@ -89,7 +90,7 @@ async def polling(poller: Poller, storm: Storm) -> AsyncIterator[None]:
         await asyncio.wait([polls])
 
 
-async def polled(stage: Stage, redis_url: str, folder: Path, storm: Storm) -> Poller:
+async def polled(stage: Stage, redis_url: str, folder: Path, storm: Storm, engine: Engine) -> Poller:
     poller = Poller(stage, [str(stage.client.make_url("/")).rstrip("/")])
 
     async def kill_one(weather: Weather, number: int) -> None:
@@ -100,15 +101,15 @@ async def polled(stage: Stage, redis_url: str, folder: Path, storm: Storm) -> Po
         await victim.ready()
 
     async with polling(poller, storm):
-        await pass_over(stage, redis_url, folder, storm, kill_one)
+        await pass_over(stage, redis_url, folder, storm, kill_one, engine)
     return poller
 
 
 async def test_every_poll_is_one_reading_and_no_change_is_called_none(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, full: bool, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, full: bool, record: Record
 ) -> None:
     storm = FULL if full else SHORT
-    poller = await polled(stage, stores.redis_url or "", tmp_path, storm)
+    poller = await polled(stage, stores.redis_url or "", tmp_path, storm, engine)
     assert poller.wrong == []
     assert min(poller.read, poller.unchanged) > 0
     record.kept(
@@ -117,10 +118,12 @@ async def test_every_poll_is_one_reading_and_no_change_is_called_none(
 
 
 async def test_control_without_revisions_a_change_is_called_none(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, record: Record
 ) -> None:
     await stage.sql(WITHOUT_REVISIONS)
-    poller = await polled(stage, stores.redis_url or "", tmp_path, Storm(persons=16, tasks=1, strikes=0))
+    poller = await polled(
+        stage, stores.redis_url or "", tmp_path, Storm(persons=16, tasks=1, strikes=0), engine
+    )
     stale = [wrong for wrong in poller.wrong if wrong.startswith("304")]
     assert stale
     record.control(f"without revisions: {len(stale)} times 304 after a change")

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
+from checkin_service.adapters.postgres.database import open_database
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import development_key_set, development_token
 from checkin_service.app import Stores, make_app, open_template_keys
@@ -119,6 +120,7 @@ class Stage:
         self, client: TestClient[Any, Any], settings: Settings, database_url: str, engine: FixedEngine
     ) -> None:
         self.client, self.settings, self.database_url, self.engine = client, settings, database_url, engine
+        self.photo_of: Callable[[str, int], bytes] = photo_of
         self._shots = count(1)
 
     @property
@@ -155,7 +157,7 @@ class Stage:
 
     async def enrol(self, person_id: str, *photos: bytes) -> Reply:
         form = aiohttp.FormData()
-        for photo in photos or (photo_of(person_id),):
+        for photo in photos or (self.photo_of(person_id, 0),):
             form.add_field("photo", io.BytesIO(photo), filename="photo.jpg", content_type="image/jpeg")
         return await self.platform("PUT", f"/v1/persons/{person_id}/reference", data=form)
 
@@ -206,7 +208,7 @@ class Stage:
         """A challenge and its check-in; by default a new photograph of the right face in the right place."""
         challenge_id = fields.pop("challenge_id", None) or await self.challenge(person_id, task_id)
         form = check_in_fields(task_id, challenge_id, at) | fields
-        return await self.submit(person_id, form, selfie or photo_of(person_id, next(self._shots)), key)
+        return await self.submit(person_id, form, selfie or self.photo_of(person_id, next(self._shots)), key)
 
     @asynccontextmanager
     async def while_analysing(
@@ -250,7 +252,10 @@ class Stage:
     async def keys(self) -> AsyncIterator[TemplateKeys]:
         """The persons' data keys, as another process of the service has them."""
         url = self.settings.key_store_url or self.database_url
-        async with open_template_keys(self.settings, url) as keys:
+        async with (
+            open_database(self.service_url, 1) as database,
+            open_template_keys(self.settings, url, database) as keys,
+        ):
             yield keys
 
     @asynccontextmanager
