@@ -55,6 +55,7 @@ from checkin_service.simulator import SimulationError, add_options, read_options
 from checkin_service.usecases.after_restore import after_restore
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import Imported, import_calendar
+from checkin_service.usecases.pair_key_store import record_adoption
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
@@ -111,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
             "rekey",
             _rekey,
             "wrap every data key by the current wrapping key, and say which old ones may go, docs/keys.md",
+        ),
+        (
+            "adopt-key-store",
+            _adopt_key_store,
+            "take an empty key store for this database, because its own is lost without a dump, docs/keys.md",
         ),
         (
             "coverage",
@@ -210,7 +216,7 @@ def _after_restore(settings: Settings, _: argparse.Namespace) -> None:
     async def work(reachable: Settings, url: str, key_store_url: str) -> None:
         async with (
             open_database(url, max_connections=2) as database,
-            open_template_keys(reachable, key_store_url) as keys,
+            open_template_keys(reachable, key_store_url, database) as keys,
         ):
             finished = await finish_deletions(database, keys, evidence_store(reachable), None)
             print(f"deletions carried out again: {finished}")
@@ -256,7 +262,7 @@ def _purge(settings: Settings, options: argparse.Namespace) -> None:
         store = evidence_store(reachable)
         async with (
             open_database(url, max_connections=2) as database,
-            open_key_store(key_store_url) as keys,
+            open_key_store(key_store_url, database) as keys,
         ):
             if options.check:
                 overdue = await find_overdue(database, store)
@@ -298,13 +304,26 @@ def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
         _run(work(url))
 
 
+def _adopt_key_store(settings: Settings, _: argparse.Namespace) -> None:
+    async def work(_: Settings, url: str, key_store_url: str) -> None:
+        async with (
+            open_database(url, max_connections=1) as database,
+            open_key_store(key_store_url, database, may_be_empty=True),
+        ):
+            await record_adoption(database, "operator")
+        print("the key store is this database's: whoever has no key in it is to be enrolled anew")
+
+    with _databases(settings) as found:
+        _run(work(*found))
+
+
 def _rekey(settings: Settings, _: argparse.Namespace) -> None:
     """Ends with 1 while an older key is still needed."""
 
     async def work(reachable: Settings, url: str, key_store_url: str) -> None:
         async with (
             open_database(url, max_connections=1) as database,
-            open_template_keys(reachable, key_store_url) as keys,
+            open_template_keys(reachable, key_store_url, database) as keys,
         ):
             told = await rekey(keys, _say_progress)
             await record_rekey(database, "operator", told)

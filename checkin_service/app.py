@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from uuid import UUID
 
 import redis.asyncio as redis
 import structlog
@@ -20,6 +21,7 @@ from checkin_service.adapters.postgres.database import (
     DatabaseSetupError,
     open_database,
 )
+from checkin_service.adapters.postgres.installation import note_installation
 from checkin_service.adapters.postgres.key_ids import adopt_key
 from checkin_service.adapters.postgres.key_store import (
     SCHEMA,
@@ -40,6 +42,7 @@ from checkin_service.usecases.after_restore import notice_restore
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import seed_calendar
 from checkin_service.usecases.overdue_reviews import count_overdue
+from checkin_service.usecases.pair_key_store import pair_key_store
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
@@ -138,7 +141,7 @@ async def _open_services(
     await token_keys.load()
     metrics = Metrics()
     database = await stack.enter_async_context(_prepared_database(settings, stores, metrics))
-    keys = await stack.enter_async_context(_prepared_keys(settings, stores))
+    keys = await stack.enter_async_context(_prepared_keys(settings, stores, database))
     await _adopt_receipt_keys(settings, database, receipt_keys)
     await _finish_deletions(database, keys, evidence, None)
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
@@ -153,6 +156,7 @@ async def _open_services(
         database=database,
         keys=keys,
         token_keys=token_keys,
+        installation_id=await _installation(database),
         receipt_keys=receipt_keys,
         evidence=evidence,
         faces=faces,
@@ -167,28 +171,35 @@ async def _open_services(
 
 def evidence_store(settings: Settings) -> ObjectStore:
     """Where encrypted selfies lie: the configured bucket, or a directory beside the embedded stores."""
+async def _installation(database: Database) -> UUID:
+    async with database.connection() as connection:
+        return await note_installation(connection)
+
+
     if settings.evidence_url:
         return bucket_store(settings.evidence_url)
     return directory_store(settings.data_dir / "evidence")
 
 
 @asynccontextmanager
-async def _prepared_keys(settings: Settings, stores: Stores) -> AsyncIterator[TemplateKeys]:
+async def _prepared_keys(
+    settings: Settings, stores: Stores, database: Database
+) -> AsyncIterator[TemplateKeys]:
     owners = stores.key_store_migration_url
     if stores.key_store_url is None:
         log.warning("keys_in_main_database")
         owners = stores.migration_url
     if owners:
         await migrate_key_store_at(owners)
-    async with open_template_keys(settings, stores.key_store_url or stores.database_url) as keys:
+    async with open_template_keys(settings, stores.key_store_url or stores.database_url, database) as keys:
         yield keys
 
 
 @asynccontextmanager
-async def open_template_keys(settings: Settings, url: str) -> AsyncIterator[TemplateKeys]:
-    """The key store, brought to this version's schema, with the keys that wrap what lies in it."""
+async def open_template_keys(settings: Settings, url: str, database: Database) -> AsyncIterator[TemplateKeys]:
+    """As `open_key_store`, with the keys that wrap what lies in it."""
     wrapping, pseudonym_key = load_wrapping_keys(settings.key_path, may_create=settings.key_file is None)
-    async with open_key_store(url) as store:
+    async with open_key_store(url, database) as store:
         async with store.transaction() as connection:
             if unknown := await adopt_key(connection, "wrapping_key", wrapping.current, wrapping.key_ids):
                 raise DatabaseSetupError(
@@ -199,13 +210,17 @@ async def open_template_keys(settings: Settings, url: str) -> AsyncIterator[Temp
 
 
 @asynccontextmanager
-async def open_key_store(url: str) -> AsyncIterator[Database]:
-    """The key store alone, brought to this version's schema."""
+async def open_key_store(
+    url: str, database: Database, *, may_be_empty: bool = False
+) -> AsyncIterator[Database]:
+    """The key store alone, brought to this version's schema. Raises `DatabaseSetupError` where it is not this main
+    database's, see `pair_key_store`."""
     async with open_database(url, KEY_STORE_CONNECTIONS, schema=SCHEMA) as store:
         async with store.connection() as connection:
             await migrate_key_store_where_allowed(connection)
         yield store
 
+        await pair_key_store(database, store, may_be_empty=may_be_empty)
 
 @asynccontextmanager
 async def _prepared_database(settings: Settings, stores: Stores, metrics: Metrics) -> AsyncIterator[Database]:

@@ -24,6 +24,7 @@ import aiohttp
 import asyncpg
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres.database import open_database
 from checkin_service.adapters.token_keys import development_key_set, development_token
 from checkin_service.app import open_template_keys
 from checkin_service.settings import read_settings
@@ -329,7 +330,10 @@ async def large_case(bench: Bench) -> dict[str, dict[str, float]]:
     settings = read_settings({"CHECKIN_DATA_DIR": str(bench.data_dir / "service")})
     connection = await asyncpg.connect(bench.database_url)
     try:
-        async with open_template_keys(settings, bench.key_store_url) as keys:
+        async with (
+            open_database(bench.database_url, 1) as database,
+            open_template_keys(settings, bench.key_store_url, database) as keys,
+        ):
             await fill_case(connection, keys, LARGE, person_ids, photos=2)
     finally:
         await connection.close()

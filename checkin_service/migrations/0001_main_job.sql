@@ -31,6 +31,12 @@ CREATE FUNCTION restored_mark() RETURNS text LANGUAGE sql STABLE AS $$
 $$;
 INSERT INTO feed_epoch DEFAULT VALUES;
 
+-- Which installation this is, from its first start on. Its key store says the same of itself.
+CREATE TABLE installation (
+    only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    installation_id uuid NOT NULL
+);
+
 -- Which keys sign receipts here: every replica must publish them all, or nobody can verify another one's.
 CREATE TABLE receipt_key (
     receipt_key_id text PRIMARY KEY,

@@ -28,7 +28,7 @@ GRANT SELECT ON audit, migration TO checkin_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO checkin_service;
 GRANT INSERT ON
     acceptance, attempt, burst_frame, calendar_version, calendar_year, challenge, change, consent, evidence,
-    fence_version, idempotency_key, kept_photograph, last_position, manual_request, member, person,
+    fence_version, idempotency_key, installation, kept_photograph, last_position, manual_request, member, person,
     processing_record, purge_receipt, receipt, receipt_key, reference, review, review_decision, sent_fix, suspension, task,
     template
 TO checkin_service;

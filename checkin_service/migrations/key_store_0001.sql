@@ -5,6 +5,12 @@
 -- their consent back, wholly or in part; the person was erased.
 CREATE TYPE deletion AS ENUM ('forgotten', 'withdrawn', 'erased');
 
+-- Of which installation it is, see the main database's table of this name.
+CREATE TABLE installation (
+    only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    installation_id uuid NOT NULL
+);
+
 -- Which keys wrap data keys here: two replicas with different keys must not both start. Gone once it wraps none.
 CREATE TABLE wrapping_key (
     wrapping_key_id text PRIMARY KEY,
@@ -37,6 +43,7 @@ BEGIN
         GRANT SELECT ON ALL TABLES IN SCHEMA key_store TO checkin_service;
         GRANT INSERT, UPDATE ON data_key TO checkin_service;
         GRANT INSERT, DELETE ON wrapping_key TO checkin_service;
+        GRANT INSERT ON installation TO checkin_service;
     END IF;
 END
 $$;

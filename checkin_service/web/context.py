@@ -1,6 +1,7 @@
 """What handlers work with, wired once in `app.py`."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from geofence import Box
 class Services:
     settings: Settings
     database: Database
+    installation_id: UUID
     keys: TemplateKeys
     token_keys: TokenKeys
     receipt_keys: ReceiptKeys

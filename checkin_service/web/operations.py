@@ -4,10 +4,12 @@ import asyncio
 from functools import cache
 from importlib import resources
 
+import asyncpg
 from aiohttp import web
 
 from checkin_service.adapters.postgres import tasks
 from checkin_service.adapters.postgres.database import DATABASE_FAILURES
+from checkin_service.adapters.postgres.installation import read_installation
 from checkin_service.web.answers import Answer
 from checkin_service.web.context import Services, services
 
@@ -20,7 +22,8 @@ async def livez(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Whether check-ins can be judged here now. Redis is told but not required: no verdict needs it."""
+    """Whether check-ins can be judged here now, by a process that stays. Redis is told but not required: no verdict
+    needs it."""
     wired = services(request)
     database, key_store, object_store, redis = await asyncio.gather(
         _database(wired), _key_store(wired), _object_store(wired), _redis(wired)
@@ -70,10 +73,10 @@ async def _database(wired: Services) -> str:
 async def _key_store(wired: Services) -> str:
     try:
         async with wired.keys.store.connection() as connection:
-            await connection.execute("SELECT FROM data_key LIMIT 1")
-    except DATABASE_FAILURES as error:
+            theirs = await read_installation(connection)
+    except (*DATABASE_FAILURES, asyncpg.UndefinedTableError) as error:
         return f"away: {type(error).__name__}"
-    return "ok"
+    return "ok" if theirs == wired.installation_id else "another installation's"
 
 
 async def _object_store(wired: Services) -> str:

@@ -20,6 +20,7 @@ import asyncpg
 import pytest
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.postgres.database import open_database
 from checkin_service.adapters.postgres.key_store import SCHEMA
 from checkin_service.adapters.postgres.persons import SealedTemplate
 from checkin_service.adapters.sealing import KEY_BYTES
@@ -146,7 +147,10 @@ class Site:
                 raise KeyboardInterrupt
 
         settings = read_settings({"CHECKIN_DATA_DIR": str(self.data_dir)})
-        async with open_template_keys(settings, self.database_url) as keys:
+        async with (
+            open_database(self.database_url, 1) as database,
+            open_template_keys(settings, self.database_url, database) as keys,
+        ):
             return await rekey(keys, tell)
 
     async def sql(self, query: str) -> list[Any]:
@@ -164,7 +168,10 @@ class Site:
             "JOIN template ON template.reference_id = reference.reference_id"
         )
         settings = read_settings({"CHECKIN_DATA_DIR": str(self.data_dir)})
-        async with open_template_keys(settings, self.database_url) as keys:
+        async with (
+            open_database(self.database_url, 1) as database,
+            open_template_keys(settings, self.database_url, database) as keys,
+        ):
             plain = await keys.find_all({row["key_id"] for row in rows})
         for row in rows:
             template = SealedTemplate(row["photo"], row["model_id"], row["sealed"])

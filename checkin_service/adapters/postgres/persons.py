@@ -110,6 +110,11 @@ async def has_reference(connection: Connection, person_id: str) -> bool:
     )
 
 
+async def knows_anybody(connection: Connection) -> bool:
+    """Whether a person was ever named here."""
+    return await connection.fetchval("SELECT true FROM person LIMIT 1") or False
+
+
 async def read_key_owners(connection: Connection, key_ids: Collection[UUID]) -> dict[UUID, str]:
     """The persons whose data keys these are, as far as there are any."""
     rows = await connection.fetch(
