@@ -1,6 +1,6 @@
 # make run   set up and run the service on its embedded PostgreSQL and Valkey
 # make test  set up and pass every check and test
-# make faults  break everything there is to break, in full; one line a promise, and docs/promises.md
+# make faults  break everything there is to break, in full; one line a promise, and docs/promises.md (ONLY=1,2: these)
 # make demo  play the whole story on real faces against a service of its own
 # make bench  measure what a check-in, a poll and a page of the feed cost
 # make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
@@ -28,7 +28,7 @@ check: .venv/test.stamp
 	$(BIN)/lint-imports
 
 faults: .venv/test.stamp
-	@exec $(BIN)/python -m tests.faults
+	@exec $(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY))
 
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m tests.bench

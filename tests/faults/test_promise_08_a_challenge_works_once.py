@@ -12,6 +12,7 @@ from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres.database import open_database
 from checkin_service.usecases import open_challenge
 from checkin_service.usecases.sweep import sweep
+from tests.faults.record import Record
 from tests.service.stage import FAR, Json, Reply, Stage, check_in_fields, photo_of, running_service
 from tests.service.window import MICROSECOND, NOON, task_at_noon
 
@@ -69,14 +70,17 @@ async def in_parallel(stage: Stage) -> Counter[int]:
     return Counter(reply.status for reply in replies)
 
 
-async def test_used_in_parallel_it_works_once(stage: Stage) -> None:
+async def test_used_in_parallel_it_works_once(stage: Stage, record: Record) -> None:
     assert await in_parallel(stage) == {201: 1, 409: 19}
     assert await receipts(stage) == 1
+    record.kept("used under 20 keys at once: 1 receipt, 19 refused")
 
 
-async def test_control_without_its_constraint_it_works_more_than_once(stage: Stage) -> None:
+async def test_control_without_its_constraint_it_works_more_than_once(stage: Stage, record: Record) -> None:
     await stage.sql("ALTER TABLE receipt DROP CONSTRAINT receipt_challenge_id_key")
-    assert (await in_parallel(stage))[201] > 1
+    used = (await in_parallel(stage))[201]
+    assert used > 1
+    record.control(f"without the constraint: used {used} times")
 
 
 async def test_a_new_challenge_does_not_cancel_an_earlier_one(stage: Stage) -> None:
@@ -124,12 +128,13 @@ async def test_a_challenge_that_was_never_given_is_refused(stage: Stage, challen
 # --- 180 seconds ---
 
 
-async def test_it_works_up_to_180_seconds_and_no_longer(stage: Stage) -> None:
+async def test_it_works_up_to_180_seconds_and_no_longer(stage: Stage, record: Record) -> None:
     challenges = [await fresh(stage), await stage.challenge("p-1", "T1")]
     await stage.set_clock(NOON + LIFETIME - MICROSECOND)
     assert (await use(stage, challenges[0])).status == 201
     await stage.set_clock(NOON + LIFETIME)
     assert is_refused(await use(stage, challenges[1]))
+    record.kept("taken 1 µs before its 180 s are over, refused then")
 
 
 async def test_control_a_challenge_that_lives_longer_works_longer(
@@ -175,7 +180,7 @@ async def test_it_survives_a_flushed_redis_used_and_unused(stage: Stage, stores:
 
 
 async def test_it_survives_a_restart_used_and_unused(
-    database_url: str, stores: EmbeddedStores, tmp_path: Path
+    database_url: str, stores: EmbeddedStores, tmp_path: Path, record: Record
 ) -> None:
     redis_url = stores.redis_url or ""
     async with running_service(database_url, redis_url, tmp_path) as before:
@@ -185,3 +190,4 @@ async def test_it_survives_a_restart_used_and_unused(
     async with running_service(database_url, redis_url, tmp_path) as after:
         assert is_refused(await use(after, used))
         assert (await use(after, unused)).status == 201
+    record.kept("after a flushed Redis and after a restart: the used one refused, the unused one taken")
