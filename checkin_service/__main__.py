@@ -280,7 +280,7 @@ def _purge(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
-    """Ends with 1 when any row is not what was written."""
+    """Ends with 1 when any row is not what was written, or a fact not what a row tells."""
     since = AuditHead.parse(options.since) if options.since else None
     heads = [AuditHead.parse(text) for text in options.head]
 
@@ -289,8 +289,14 @@ def _audit_verify(settings: Settings, options: argparse.Namespace) -> None:
         faults = chain.end()
         for seq, fault in faults:
             print(f"row {seq}: {fault}")
+        contradictions = await compare_audit(url)
+        for found in contradictions:
+            what = (
+                "not what the audit tells" if found.seq is None else f"no acceptance, against row {found.seq}"
+            )
+            print(f"check-in {found.check_in_id} on task {found.task_id}: {what}")
         print(f"{chain.rows} rows, {chain.erased} without their details, head {chain.last}")
-        if faults:
+        if faults or contradictions:
             sys.exit(1)
 
     if settings.database_url and not settings.audit_database_url:

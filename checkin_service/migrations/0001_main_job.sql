@@ -821,7 +821,8 @@ BEGIN
     -- last, because the feed's lock orders all writers
     IF is_new THEN
         PERFORM append_audit('checkin_service', 'system', 'judge', fact.task_id, json_build_object(
-            'check_in_id', wanted, 'person_id', fact.person_id, 'outcome', fact.outcome, 'reasons', fact.reasons));
+            'check_in_id', wanted, 'person_id', fact.person_id, 'received_at', fact.received_at,
+            'outcome', fact.outcome, 'reasons', fact.reasons));
     END IF;
     FOREACH change_type IN ARRAY change_types LOOP
         PERFORM append_changes(feed_lock, ARRAY[head.task_id], change_type, instant);

@@ -22,6 +22,9 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO checkin_service, checkin_auditor;
 
 GRANT SELECT ON audit, migration TO checkin_auditor;
+-- no more of what the audit is compared with than the comparison takes
+GRANT SELECT (check_in_id, task_id, person_id, received_at, judged_at, outcome) ON attempt TO checkin_auditor;
+GRANT SELECT (check_in_id, task_id, person_id, accepted_at, decided_at) ON acceptance TO checkin_auditor;
 
 -- Nothing may be changed or deleted but what is named here. Not among it: attempts and the audit, who was on a roster,
 -- what was received and when, completed check-ins but for their revocation, and the feed.

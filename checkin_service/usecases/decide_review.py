@@ -78,6 +78,7 @@ async def carry_out_decision(
     details = {
         "review_id": str(decide.review_id),
         "person_id": review.person_id,
+        "received_at": review.received_at.isoformat(),
         "decision": decide.decision,
         "state": after,
     }

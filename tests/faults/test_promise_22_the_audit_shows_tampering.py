@@ -1,9 +1,10 @@
 """Promise 22: the audit log shows tampering, also to somebody who may write everything in the database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,10 +13,11 @@ from checkin_service.adapters.embedded.postgres import as_role
 from checkin_service.adapters.postgres.audit import read_rows
 from checkin_service.domain import audit
 from checkin_service.domain.audit import AuditChain, AuditFault, AuditHead, AuditRow, row_hash
-from checkin_service.domain.retention import RECORD
-from checkin_service.usecases.verify_audit import verify_audit
+from checkin_service.domain.retention import LAWSUIT, RECORD
+from checkin_service.usecases.verify_audit import compare_audit, verify_audit
 from tests.faults.record import Record
-from tests.service.stage import FAR, Stage
+from tests.service.reviewing import SECOND, asked, decide, doubtful
+from tests.service.stage import FAR, Reply, Stage
 from tests.service.test_purge import purged
 from tests.service.window import NOON, task_at_noon
 
@@ -235,14 +237,18 @@ async def test_what_was_verified_before_need_not_be_read_again(stage: Stage) -> 
 
 async def test_writers_at_the_same_time_make_one_chain(stage: Stage, full: bool) -> None:
     writers = 400 if full else 40
-    await asyncio.gather(*(stage.register(f"T{n}", "p-1") for n in range(writers)))
-    ways = [stage.enrol("p-1"), stage.consent("p-1"), stage.platform("GET", "/v1/persons/p-1/export")]
-    reason = {"reason": "x"}
-    await asyncio.gather(
-        *ways, *(stage.platform("POST", f"/v1/tasks/T{n}/void", reason) for n in range(writers))
-    )
-    assert (await told(stage)).seq == 2 * writers + len(ways)
+    calls = [stage.register(f"T{n}", "p-1") for n in range(writers)]
+    done = await carried_out(calls)
+    calls = [stage.enrol("p-1"), stage.consent("p-1"), stage.platform("GET", "/v1/persons/p-1/export")]
+    calls += [stage.platform("POST", f"/v1/tasks/T{n}/void", {"reason": "x"}) for n in range(writers)]
+    done += await carried_out(calls)
+    assert (await told(stage)).seq == done > writers
     assert await verified(stage, await told(stage)) == []
+
+
+async def carried_out(calls: list[Coroutine[Any, Any, Reply]]) -> int:
+    """How many: more at once than there are connections, some may be told to come again."""
+    return sum(reply.status < 300 for reply in await asyncio.gather(*calls))
 
 
 async def test_an_erasure_empties_rows_and_leaves_the_chain_whole(stage: Stage, record: Record) -> None:
@@ -284,11 +290,111 @@ async def test_the_service_and_the_auditor_can_change_nothing_of_it(stage: Stage
         await connection.close()
 
 
-async def test_the_auditor_reads_the_audit_alone(stage: Stage) -> None:
+async def test_the_auditor_reads_little_but_the_audit(stage: Stage) -> None:
     connection = await asyncpg.connect(as_role(stage.database_url, "checkin_auditor"))
-    for table in ("person", "attempt", "template", "task"):
+    for what in (
+        "* FROM person",
+        "score FROM attempt",
+        "device FROM attempt",
+        "* FROM template",
+        "* FROM task",
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetch(f"SELECT * FROM {table}")
+            await connection.fetch(f"SELECT {what}")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.fetch("SELECT append_audit('i', 'a', 'x', NULL, '{}')")
     await connection.close()
+
+
+# --- Facts that were written past the service ---
+
+
+async def happened(stage: Stage) -> None:
+    """p-0 accepted, p-1 refused, p-2 held, p-3 with a manual request, p-4 not there at all."""
+    await task_at_noon(stage, "T1", *(f"p-{n}" for n in range(5)))
+    await stage.check_in("p-0", "T1")
+    await stage.check_in("p-1", "T1", at=FAR)
+    await doubtful(stage, "p-2", "T1")
+    await asked(stage, "p-3", "T1")
+
+
+async def by_hand(stage: Stage, statements: str) -> None:
+    """As an administrator who heeds no foreign key. `p0`, `p1`: the attempts' ids."""
+    ids = {row["person_id"]: row["check_in_id"] for row in await stage.sql("SELECT * FROM attempt")}
+    text = statements.format(p0=ids["p-0"], p1=ids["p-1"], new="11111111-1111-4111-8111-111111111111")
+    await stage.sql(f"DO $$ BEGIN SET LOCAL session_replication_role = replica; {text} END $$")
+
+
+COMPLETION = """
+    INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, outcome, opens_at, closes_at)
+    SELECT '{id}', task_id, '{person}', accepted_at, method, outcome, opens_at, closes_at FROM acceptance
+    WHERE check_in_id = '{{p0}}';
+"""
+REVIEWED = """
+    UPDATE review SET state = 'accepted', decided_at = checkin_now() WHERE person_id = '{person}';
+    INSERT INTO acceptance (check_in_id, task_id, person_id, accepted_at, method, outcome, review_state, decided_at,
+                            opens_at, closes_at)
+    SELECT review_id, task_id, person_id, received_at, '{method}', outcome, state, decided_at, opens_at, closes_at
+    FROM review JOIN task USING (task_id) WHERE person_id = '{person}';
+"""
+BY_HAND = {
+    "an acceptance with its attempt": """
+        INSERT INTO receipt SELECT (jsonb_populate_record(r, jsonb_build_object(
+            'check_in_id', '{new}', 'person_id', 'p-4', 'idempotency_key', 'x', 'challenge_id', '{new}'))).*
+        FROM receipt r WHERE check_in_id = '{p0}';
+        INSERT INTO attempt SELECT (jsonb_populate_record(a, jsonb_build_object(
+            'check_in_id', '{new}', 'person_id', 'p-4'))).* FROM attempt a WHERE check_in_id = '{p0}';
+    """
+    + COMPLETION.format(id="{new}", person="p-4"),
+    "a refused attempt made an accepted one": """
+        UPDATE attempt SET outcome = 'accepted', reasons = '{{}}', distance_m = -9, score = 0.9, threshold = 0.5
+        WHERE check_in_id = '{p1}';
+    """
+    + COMPLETION.format(id="{p1}", person="p-1"),
+    "a held one accepted": REVIEWED.format(person="p-2", method="face"),
+    "a request accepted": REVIEWED.format(person="p-3", method="manual"),
+    "another instant": "UPDATE attempt SET received_at = received_at - interval '1 h' WHERE check_in_id = '{p0}';",
+    "another person": "UPDATE attempt SET person_id = 'p-4' WHERE check_in_id = '{p0}';",
+    "an acceptance gone": "DELETE FROM acceptance WHERE check_in_id = '{p0}';",
+    "an attempt without its entry, as if erased": """
+        INSERT INTO attempt SELECT (jsonb_populate_record(a, jsonb_build_object(
+            'check_in_id', '{new}', 'person_id', 'p-4', 'erased_at', checkin_now()))).*
+        FROM attempt a WHERE check_in_id = '{p0}';
+    """,
+}
+
+
+async def contradicted(stage: Stage) -> int:
+    return len(await compare_audit(as_role(stage.database_url, "checkin_auditor")))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+async def test_what_was_written_past_the_service_is_found_and_control_the_chain_is_whole(
+    stage: Stage, name: str, record: Record
+) -> None:
+    await happened(stage)
+    assert await contradicted(stage) == 0
+    await by_hand(stage, BY_HAND[name])
+    assert await contradicted(stage) == 1
+    record.kept(f"{name} found")
+    assert await verified(stage, await told(stage)) == []
+    record.control(f"{name} unseen by the chain alone")
+
+
+async def test_what_people_decide_an_erasure_and_a_purge_contradict_nothing(stage: Stage) -> None:
+    await happened(stage)
+    for [review_id] in await stage.sql("SELECT review_id FROM review"):
+        for reviewer in ("r-1", SECOND):
+            await decide(stage, str(review_id), reviewer=reviewer)
+    assert (await stage.sql("SELECT count(*) FROM acceptance"))[0][0] == 3
+    assert await contradicted(stage) == 0
+    for person_id in ("p-0", "p-2", "p-3"):
+        assert (await stage.platform("DELETE", f"/v1/persons/{person_id}")).status == 204
+    assert await contradicted(stage) == 0
+    await stage.set_clock(NOON + LAWSUIT * 2)
+    await purged(stage)
+    assert await contradicted(stage) == 0
+    await stage.set_clock(NOON + RECORD * 2)
+    await purged(stage)
+    assert await contradicted(stage) == 0
+    assert (await stage.sql("SELECT count(*) FROM acceptance"))[0][0] == 3
