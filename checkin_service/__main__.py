@@ -59,8 +59,8 @@ from checkin_service.usecases.pair_key_store import record_adoption
 from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
-from checkin_service.usecases.verify_audit import verify_audit
-from checkin_service.web.server import make_runner, raise_file_limit
+from checkin_service.usecases.verify_audit import compare_audit, verify_audit
+from checkin_service.web.server import drain, make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
 
 # Roles of the database, see migrations/0002_rights.sql; the owner is the embedded server's.
@@ -476,6 +476,7 @@ async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:
         await site.start()
         _print_banner(settings, runner)
         await stopped.wait()
+        await drain(runner, settings.drain_grace_s)
     finally:
         await runner.cleanup()
 

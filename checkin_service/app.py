@@ -46,6 +46,7 @@ from checkin_service.usecases.pair_key_store import pair_key_store
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
 from checkin_service.web.context import SERVICES, Services
+from checkin_service.web.draining import DRAIN, Drain
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
 from checkin_service.web.server import check_head
@@ -96,6 +97,7 @@ def make_app(
 ) -> web.Application:
     """The application. Its stores must be reachable; migrations run at its start."""
     app = web.Application(middlewares=[answer_problems, check_head])
+    app[DRAIN] = Drain()
     add_routes(app)
     app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool, clock))
     return app
@@ -154,9 +156,9 @@ async def _open_services(
     return Services(
         settings=settings,
         database=database,
+        installation_id=await _installation(database),
         keys=keys,
         token_keys=token_keys,
-        installation_id=await _installation(database),
         receipt_keys=receipt_keys,
         evidence=evidence,
         faces=faces,
@@ -169,13 +171,13 @@ async def _open_services(
     )
 
 
-def evidence_store(settings: Settings) -> ObjectStore:
-    """Where encrypted selfies lie: the configured bucket, or a directory beside the embedded stores."""
 async def _installation(database: Database) -> UUID:
     async with database.connection() as connection:
         return await note_installation(connection)
 
 
+def evidence_store(settings: Settings) -> ObjectStore:
+    """Where encrypted selfies lie: the configured bucket, or a directory beside the embedded stores."""
     if settings.evidence_url:
         return bucket_store(settings.evidence_url)
     return directory_store(settings.data_dir / "evidence")
@@ -218,9 +220,9 @@ async def open_key_store(
     async with open_database(url, KEY_STORE_CONNECTIONS, schema=SCHEMA) as store:
         async with store.connection() as connection:
             await migrate_key_store_where_allowed(connection)
+        await pair_key_store(database, store, may_be_empty=may_be_empty)
         yield store
 
-        await pair_key_store(database, store, may_be_empty=may_be_empty)
 
 @asynccontextmanager
 async def _prepared_database(settings: Settings, stores: Stores, metrics: Metrics) -> AsyncIterator[Database]:

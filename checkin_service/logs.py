@@ -25,6 +25,8 @@ EVENTS: Mapping[str, frozenset[str]] = {
     "keys_in_main_database": frozenset(),
     "deletions_finished": frozenset({"persons"}),
     "key_set_unread": frozenset(),
+    "draining": frozenset({"grace_s"}),
+    "drained": frozenset({"connections", "requests"}),
     "calendar_ends": frozenset({"last_day", "days_ahead"}),
     "review_overdue": frozenset({"reviews"}),
     "library": frozenset({"logger", "error"}),

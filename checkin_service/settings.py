@@ -79,6 +79,11 @@ def _bucket(text: str) -> str | None:
     return text or None
 
 
+def _grace(text: str) -> float | None:
+    # beyond it the 30 s of a drain would be used up by waiting
+    return _number(0, 15)(text) if text else None
+
+
 def _workers(text: str) -> int:
     return _positive(text) if text else len(os.sched_getaffinity(0))
 
@@ -198,6 +203,13 @@ SETTINGS: Mapping[str, Setting] = {
     "database_connections": Setting(
         "CHECKIN_DATABASE_CONNECTIONS", "10", _positive, "Largest size of the connection pool"
     ),
+    "configured_grace_s": Setting(
+        "CHECKIN_DRAIN_GRACE_S",
+        "",
+        _grace,
+        "Seconds after SIGTERM for which whoever comes is still served, while readiness is red; unset: 5, and 0 with "
+        "the embedded stores",
+    ),
 }
 
 
@@ -231,11 +243,19 @@ class Settings:
     face_queue: int
     face_deadline_s: float
     database_connections: int
+    configured_grace_s: float | None
 
     @property
     def all_embedded(self) -> bool:
         """Whether both stores are the embedded ones: only then is there a development key."""
         return self.database_url is None and self.redis_url is None
+
+    @property
+    def drain_grace_s(self) -> float:
+        """With the embedded stores there is nobody else to send anybody to."""
+        if self.configured_grace_s is None:
+            return 0.0 if self.all_embedded else 5.0
+        return self.configured_grace_s
 
     @property
     def key_path(self) -> Path:

@@ -16,6 +16,7 @@ from aiohttp import web
 from multipart import parse_options_header
 
 from checkin_service.usecases.refusals import Refusal
+from checkin_service.web.draining import DRAIN
 
 JSON_LIMIT = 2 * 1024 * 1024
 # a minute, and what 6 MB at 100 kB/s take more
@@ -50,13 +51,18 @@ def require_content_type(request: web.Request, expected: str) -> None:
 
 async def receive(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
     """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow,
-    malformed."""
+    malformed; unavailable when the process can't wait for it, as it is leaving."""
     _check_announced(request, limit)
     if request.headers.get("Expect", "").lower() == CONTINUE:
         await _ask_for_the_body(request)
     loop, received, due = asyncio.get_running_loop(), 0, RATE_BYTES
+    leaving = None
     try:
-        async with asyncio.timeout(RECEIVE_TIMEOUT_S), asyncio.timeout(RATE_WINDOW_S) as window:
+        async with (
+            request.app[DRAIN].receiving() as leaving,
+            asyncio.timeout(RECEIVE_TIMEOUT_S),
+            asyncio.timeout(RATE_WINDOW_S) as window,
+        ):
             async for chunk in request.content.iter_any():
                 received += len(chunk)
                 if received > limit:
@@ -66,7 +72,7 @@ async def receive(request: web.Request, limit: int, take: Callable[[bytes], obje
                     window.reschedule(loop.time() + RATE_WINDOW_S)
                 take(chunk)
     except TimeoutError as error:
-        raise Refusal("too_slow") from error
+        raise Refusal("unavailable" if leaving and leaving.expired() else "too_slow") from error
     except web.RequestPayloadError as error:
         raise Refusal("malformed") from error
 

@@ -12,6 +12,7 @@ from checkin_service.adapters.postgres.database import DATABASE_FAILURES
 from checkin_service.adapters.postgres.installation import read_installation
 from checkin_service.web.answers import Answer
 from checkin_service.web.context import Services, services
+from checkin_service.web.draining import DRAIN
 
 MAX_CLOCK_SKEW_S = 2
 
@@ -33,6 +34,7 @@ async def readyz(request: web.Request) -> web.Response:
         "key_store": key_store,
         "face_workers": _face_workers(wired),
         "object_store": object_store,
+        "process": "leaving" if request.app[DRAIN].begun else "ok",
     }
     ready = all(state == "ok" for state in needed.values())
     body = {"status": "ready" if ready else "not_ready", "checks": {**needed, "redis": redis}}

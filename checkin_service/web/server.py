@@ -6,6 +6,7 @@ it can't parse, quoting it. `make_runner` is what `serve` and every test run the
 
 import asyncio
 import resource
+from contextlib import suppress
 from typing import Any, cast
 
 import structlog
@@ -15,9 +16,8 @@ from aiohttp.typedefs import Handler
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.body import CONTINUE
 from checkin_service.web.context import SERVICES
+from checkin_service.web.draining import DRAIN
 from checkin_service.web.problems import answer_unread, place_of
-
-DRAIN_S = 30
 
 HEAD_S = 15.0
 """From the first byte of a request, or from connecting, to the end of its headers."""
@@ -34,6 +34,15 @@ HEADERS_LIMIT = 64
 HEAD_LIMIT = 32 * 1024
 """Bytes of a request line and all headers. A token has 8 KB at most."""
 
+LAST_S = 1
+"""In `drain`, after the listener's end: how long whoever got in at the last moment may take to a first word."""
+HURRY_S = 20
+"""Since its beginning: from here on, who still sends is told to send it again elsewhere."""
+DRAINED_S = 26
+"""Since its beginning: from here on nothing is waited for. An orchestrator kills after 30 s."""
+CUT_S = 1
+"""What a request still gets after that."""
+
 CONNECTIONS_LIMIT = 8192
 FILES_KEPT = 256
 """File descriptors that connections leave to databases, workers and evidence."""
@@ -48,7 +57,7 @@ def make_runner(app: web.Application, connections: int | None = None) -> web.App
     """The application behind this server, not yet listening. So many `connections` at once, by default as many as the
     process may have files, up to `CONNECTIONS_LIMIT`; one more takes the place of the one that has longest had no
     whole request to answer."""
-    return _Runner(app, shutdown_timeout=DRAIN_S, connections=connections or _connections_allowed())
+    return _Runner(app, shutdown_timeout=CUT_S, connections=connections or _connections_allowed())
 
 
 def raise_file_limit() -> None:
@@ -63,11 +72,12 @@ def _connections_allowed() -> int:
 
 
 class Server(web.Server):
-    """Makes a `Connection` of each that comes. `waiting` are those with no request to answer, longest first."""
+    """Makes a `Connection` of each that comes. `waiting` are those with no request to answer, longest first; `at_work`
+    counts requests, also of those who have hung up."""
 
     def __init__(self, app: web.Application, made: web.Server, connections: int) -> None:
         super().__init__(
-            made.request_handler,
+            self._count,
             request_factory=made.request_factory,
             access_log=None,
             # we refuse compressed bodies ourselves; inflating them is the sender's lever
@@ -77,6 +87,8 @@ class Server(web.Server):
             max_headers=HEADERS_LIMIT,
             lingering_time=LINGER_S,
         )
+        self._answer = made.request_handler
+        self.at_work = 0
         self.app = app
         self.limit = connections
         self.open = 0
@@ -84,6 +96,13 @@ class Server(web.Server):
 
     def __call__(self) -> "Connection":
         return Connection(self, self._loop, self._kwargs)
+
+    async def _count(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.at_work += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self.at_work -= 1
 
     def make_room(self) -> None:
         """Gives up who has waited longest when there are too many: at the latest, who has just come."""
@@ -180,6 +199,9 @@ class Connection(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             # refused before any middleware: an `Expect` that nobody knows on a path that nobody knows
             resp = answer_unread(self._server.app[SERVICES], request, Refusal("malformed"), resp.status)
+        if self._server.app[DRAIN].begun:
+            # the next request goes to a process that stays
+            resp.force_close()
         self._end_in(ANSWER_S)
         try:
             return await super().finish_response(request, resp, start_time)
@@ -210,6 +232,18 @@ class Connection(web.RequestHandler):
         else:
             self.cut("answer" if self._serving else "idle")
 
+    # --- The end of the process ---
+
+    def leave(self) -> None:
+        """Closes it if nothing was begun on it."""
+        if not self._serving and not self._head_bytes:
+            self.force_close()
+
+    def hurry(self) -> None:
+        """Sends a head elsewhere that still has not come to its end."""
+        if self._head_bytes:
+            self._break_off("unavailable")
+
     def cut(self, why: str) -> None:
         """Ends the connection at once, whatever is still unread on the other side."""
         self._server.waiting.pop(self, None)
@@ -225,6 +259,39 @@ class _Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         return Server(self.app, await super()._make_server(), self._connections)
+
+
+async def drain(runner: web.AppRunner, grace_s: float) -> None:
+    """Lets everybody who has come be answered, and returns when nobody is left, or `DRAINED_S` from now.
+
+    For `grace_s` the listener goes on, while readiness is red; after that nobody new gets in.
+    """
+    since, server = asyncio.get_running_loop().time(), cast(Server, runner.server)
+    runner.app[DRAIN].begun = True
+    log.info("draining", grace_s=grace_s)
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(since + DRAINED_S):
+            await asyncio.sleep(grace_s)
+            # who waits to be accepted is, in the loop's next round: after the listener's end they would be reset
+            await asyncio.sleep(0)
+            for site in runner.sites:
+                await site.stop()
+            await asyncio.sleep(LAST_S)
+            for connection in list(server.waiting):
+                connection.leave()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(since + HURRY_S):
+                    await _nobody_left(server)
+            runner.app[DRAIN].hurry()
+            for connection in list(server.waiting):
+                connection.hurry()
+            await _nobody_left(server)
+    log.info("drained", connections=server.open, requests=server.at_work)
+
+
+async def _nobody_left(server: Server) -> None:
+    while server.open or server.at_work:  # noqa: ASYNC110  two counts, looked at for seconds in a process's life
+        await asyncio.sleep(0.02)
 
 
 @web.middleware

@@ -110,6 +110,26 @@ def never_analyse() -> None:
     ANALYSIS_S = 3600
 
 
+def analyse_slowly() -> None:
+    """So that a process is told to stop in the middle of it."""
+    global ANALYSIS_S
+    ANALYSIS_S = 0.3
+
+
+def do_not_drain() -> None:
+    """What promise 15 forbids: whoever has come is turned out with what still sends."""
+
+    async def stay_on(*_: Any) -> None: ...
+
+    service: Any = command_line
+    service.drain = stay_on
+
+
+def be_in_haste() -> None:
+    """To leave: who still sends is sent elsewhere after a second."""
+    server.HURRY_S = server.LAST_S = 1
+
+
 def say_bodies() -> None:
     """What promise 21 forbids: whatever comes is on standard error, too."""
     receive = body.receive
@@ -148,10 +168,13 @@ def analyse_in_workers() -> None:
 SWITCHES = {
     "--analyse-for-real": analyse_for_real,
     "--analyse-in-workers": analyse_in_workers,
+    "--analyse-slowly": analyse_slowly,
     "--answer-early": answer_before_commit,
     "--break-down": break_down,
     "--commit-asynchronously": commit_asynchronously,
+    "--do-not-drain": do_not_drain,
     "--impatient": be_impatient,
+    "--in-haste": be_in_haste,
     "--never-analyse": never_analyse,
     "--patient": be_patient,
     "--say-bodies": say_bodies,

@@ -12,7 +12,7 @@ from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.web import operations
 from tests.service.stage import Json, Stage
 
-NEEDED = {"database", "key_store", "face_workers", "object_store"}
+NEEDED = {"database", "key_store", "face_workers", "object_store", "process"}
 
 
 async def readiness(stage: Stage) -> tuple[int, Json]:
