@@ -10,15 +10,22 @@ with an engine that knows the model puts the reference in force again.
 from collections.abc import Sequence
 
 from checkin_service.adapters.postgres import persons, tasks
+from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.feed import record_changes
+from checkin_service.usecases.caller import SYSTEM
 
 
 async def settle_references(database: Database, models: Sequence[str]) -> int:
     """For how many persons that changed. Safe to repeat, and beside check-ins."""
     async with database.connection() as connection:
         person_ids = await persons.persons_to_settle(connection, models)
-    return sum([await _settle(database, person_id, models) for person_id in person_ids])
+    changed = sum([await _settle(database, person_id, models) for person_id in person_ids])
+    if changed:
+        details = {"persons": changed, "models": list(models)}
+        async with database.transaction() as connection:
+            await write_audit(connection, SYSTEM.iss, SYSTEM.sub, "settle_references", None, details)
+    return changed
 
 
 async def _settle(database: Database, person_id: str, models: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """A check-in is scored by one model of which both sides have a template: which, what it completes, and none."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -244,6 +245,8 @@ async def test_the_platform_is_told_at_a_start_that_a_reference_is_of_no_use_and
     changes = await stage.changes()
     async with upgraded(stage) as restarted:
         assert await restarted.changes() == changes
+    [row] = await stage.sql("SELECT actor, details FROM audit WHERE action = 'settle_references'")
+    assert (row["actor"], json.loads(row["details"])["persons"]) == ("system", 1)
     await relabel(stage, "unknown-", "")
     async with upgraded(stage) as restarted:
         assert await shown(restarted) == ("open", "ready", "material_ready")

@@ -136,6 +136,20 @@ async def test_the_readme_sets_up_a_database_of_three_roles(stores: EmbeddedStor
     await connection.close()
     ended, printed = await _run("audit-verify", auditor)
     assert (ended, printed.splitlines()[0]) == (1, "row 1: changed")
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE audit SET actor = 'platform'")
+    await connection.execute(AN_ATTEMPT)
+    await connection.close()
+    ended, printed = await _run("audit-verify", auditor)
+    assert (ended, printed.splitlines()[0].rpartition(": ")[2]) == (1, "not what the audit tells")
+
+
+# past the service, and past the foreign keys
+AN_ATTEMPT = """
+    SET session_replication_role = replica;
+    INSERT INTO attempt (check_in_id, task_id, person_id, received_at, shanghai_day, outcome, reasons, counted)
+    VALUES (gen_random_uuid(), 'T1', 'p-1', now(), '2026-11-20', 'rejected', '{}', true)
+"""
 
 
 def _statements() -> list[str]:

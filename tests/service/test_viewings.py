@@ -1,0 +1,72 @@
+"""Whatever shows evidence of a person to somebody else is written down, whichever route it is."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.access import SERVED
+from tests.service.reviewing import doubtful
+from tests.service.stage import Stage
+from tests.service.window import task_at_noon
+
+# What tells of a face, a place, a phone or a grievance, and belongs to one person.
+EVIDENCE = {
+    "score",
+    "lon",
+    "lat",
+    "distance_m",
+    "likeness",
+    "live",
+    "selfie",
+    "stored",
+    "device",
+    "request_reason",
+}
+OF_OTHERS = {"tasks", "review", "operate"}
+READING = [
+    (path, min(scopes & OF_OTHERS))
+    for (method, path), scopes in SERVED.items()
+    if method == "GET" and scopes and scopes & OF_OTHERS
+]
+ASKED = {"/v1/statistics": {"from": "2026-03-01", "to": "2026-03-31"}}
+
+
+def keys(value: Any) -> Iterator[str]:
+    yield from value if isinstance(value, dict) else ()
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from keys(inner)
+
+
+async def seen(stage: Stage, path: str, scope: str) -> bool:
+    """Whether the answer shows evidence."""
+    headers = {"Authorization": f"Bearer {stage.token('curious', scope)}"}
+    async with stage.client.get(path, headers=headers, params=ASKED.get(path, {})) as reply:
+        assert reply.status == 200, (path, reply.status)
+        if "json" not in reply.content_type:
+            return reply.content_type.startswith("image/")
+        return bool(EVIDENCE & set(keys(json.loads(await reply.read()))))
+
+
+async def written(stage: Stage) -> list[str]:
+    rows = await stage.sql("SELECT action FROM audit WHERE actor = 'curious' ORDER BY seq")
+    return [row["action"] for row in rows]
+
+
+async def test_each_view_of_evidence_is_in_the_audit_and_nothing_else(stage: Stage) -> None:
+    await task_at_noon(stage, "T1", "p-1")
+    review_id = await doubtful(stage, "p-1", "T1")
+    case_id = (await stage.status("T1"))["case_id"]
+    names = {"task_id": "T1", "person_id": "p-1", "case_id": case_id, "review_id": review_id}
+    views: dict[str, str] = {}
+    for path, scope in READING:
+        before = await written(stage)
+        shows = await seen(stage, path.format(**names), scope)
+        new = (await written(stage))[len(before) :]
+        assert len(new) == shows, path
+        if shows:
+            views[path] = new[0]
+    assert views == {
+        "/v1/persons/{person_id}/export": "export",
+        "/v1/reviews/{review_id}": "view_review",
+        "/v1/reviews/{review_id}/selfie": "view_selfie",
+    }
