@@ -36,6 +36,7 @@ from checkin_service.adapters.token_keys import KeySetError, TokenKeys
 from checkin_service.adapters.wrapping_keys import load_wrapping_keys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
+from checkin_service.overload import run_beside
 from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.after_restore import notice_restore
@@ -45,6 +46,8 @@ from checkin_service.usecases.overdue_reviews import count_overdue
 from checkin_service.usecases.pair_key_store import pair_key_store
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
+from checkin_service.web.admission import Admission
+from checkin_service.web.check_ins import judge_of
 from checkin_service.web.context import SERVICES, Services
 from checkin_service.web.draining import DRAIN, Drain
 from checkin_service.web.problems import answer_problems, place_of
@@ -125,6 +128,7 @@ def _wire(
     async def wired(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[SERVICES] = await _open_services(stack, settings, stores, open_faces, clock)
+            run_beside(stack, judge_of(app[SERVICES]), app[SERVICES].admission)
             sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES]))
             yield
             sweeper.cancel()
@@ -166,6 +170,7 @@ async def _open_services(
         liveness=HeadTurns() if settings.liveness else None,
         rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics, clock),
         metrics=metrics,
+        admission=Admission(settings, faces, database, metrics),
         box=Box(*settings.service_box),
         clock=clock,
     )

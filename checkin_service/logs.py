@@ -29,6 +29,9 @@ EVENTS: Mapping[str, frozenset[str]] = {
     "drained": frozenset({"connections", "requests"}),
     "calendar_ends": frozenset({"last_day", "days_ahead"}),
     "review_overdue": frozenset({"reviews"}),
+    "watch_failed": frozenset({"error"}),
+    "deferred_unavailable": frozenset({"error"}),
+    "deferred_overdue": frozenset({"waiting", "oldest_s"}),
     "library": frozenset({"logger", "error"}),
 }
 """Every event with the fields that it may have."""

@@ -1,9 +1,13 @@
 """Prometheus metrics, named by its conventions. No label holds anything personal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from checkin_service.adapters.postgres.calendars import Reach
 from checkin_service.domain.calendar import end_of
+from checkin_service.domain.reasons import Reason
 from face import MECHANISMS, PoolStats
 
 
@@ -47,6 +51,28 @@ class Metrics:
         self.redis_failures = Counter(
             "checkin_redis_failures", "Rate limits left open because Redis failed", registry=self.registry
         )
+        self.shed = Counter(
+            "checkin_shed",
+            "Calls answered 503 before they were read, by class: retry, submission, enrolment, poll",
+            ["urgency"],
+            registry=self.registry,
+        )
+        self.deferred = Counter(
+            "checkin_deferred", "Submissions taken near a deadline to be judged later", registry=self.registry
+        )
+        self.deferred_waiting = Gauge(
+            "checkin_deferred_waiting",
+            "Submissions taken that wait for their verdict",
+            registry=self.registry,
+        )
+        self.deferred_oldest = Gauge(
+            "checkin_deferred_oldest_seconds",
+            "How long the first of them waits; people are promised five minutes",
+            registry=self.registry,
+        )
+        self.event_loop_lag = Gauge(
+            "checkin_event_loop_lag_seconds", "How late the event loop is", registry=self.registry
+        )
         self.calendar_end = Gauge(
             "checkin_calendar_end_timestamp_seconds",
             "When the last published day ends, in seconds since 1970",
@@ -64,6 +90,9 @@ class Metrics:
         )
         self.face_jobs = Gauge("checkin_face_queue_length", "Photographs waiting", registry=self.registry)
         self.face_workers = Gauge("checkin_face_workers_ready", "Face workers ready", registry=self.registry)
+        self.face_seconds = Gauge(
+            "checkin_face_analysis_seconds", "What a photograph takes in a worker", registry=self.registry
+        )
         self.face_failures = Gauge(
             "checkin_face_worker_failures",
             "Workers lost to a crash, a hang or memory",
@@ -90,6 +119,21 @@ class Metrics:
         self.face_failures.set(stats.failures)
         for mechanism in MECHANISMS:
             self.faces_confined.labels(mechanism).set(mechanism in stats.confined_by)
+        self.face_seconds.set(stats.analysis_s)
+
+    def observe_backlog(self, waiting: int, oldest_s: float) -> None:
+        self.deferred_waiting.set(waiting)
+        self.deferred_oldest.set(oldest_s)
+
+    def count_check_in(self, answer: Mapping[str, Any]) -> None:
+        """A new answer to a submission, as it is stored."""
+        codes = [reason["code"] for reason in answer["reasons"]]
+        if Reason.ALREADY_CHECKED_IN in codes:
+            self.repeats.inc()
+            return
+        self.check_ins.labels(answer["outcome"]).inc()
+        for code in codes:
+            self.reasons.labels(code).inc()
 
     def render(self) -> bytes:
         """The text exposition format."""

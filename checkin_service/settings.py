@@ -191,7 +191,25 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "face_workers": Setting("CHECKIN_FACE_WORKERS", "", _workers, "Face worker processes; unset: one a core"),
     "face_queue": Setting(
-        "CHECKIN_FACE_QUEUE", "32", _positive, "Photographs that may wait for a face worker before 503"
+        "CHECKIN_FACE_QUEUE", "256", _positive, "Photographs that may wait for a face worker before 503"
+    ),
+    "longest_wait_s": Setting(
+        "CHECKIN_LONGEST_WAIT_S",
+        "3",
+        _number(0.1, 1_000_000),
+        "Expected seconds until a face worker is free, beyond which submissions are answered 503 unread",
+    ),
+    "receipt_first_hours": Setting(
+        "CHECKIN_RECEIPT_FIRST_HOURS",
+        "2",
+        _number(0, 24),
+        "So long before a task closes its members' submissions are taken all the same and judged later; 0: never",
+    ),
+    "longest_deferral_s": Setting(
+        "CHECKIN_LONGEST_DEFERRAL_S",
+        "240",
+        _number(1, 100_000),
+        "Seconds that this process's workers would take for all that waits, beyond which not even that",
     ),
     "face_deadline_s": Setting(
         "CHECKIN_FACE_DEADLINE_S",
@@ -241,6 +259,9 @@ class Settings:
     liveness: bool
     face_workers: int
     face_queue: int
+    longest_wait_s: float
+    receipt_first_hours: float
+    longest_deferral_s: float
     face_deadline_s: float
     database_connections: int
     configured_grace_s: float | None

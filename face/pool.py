@@ -8,6 +8,7 @@ job in flight when one process dies, and stays broken.)
 import asyncio
 import hashlib
 import json
+import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ ENGINE_FACTORY = "face.engine:build_engine"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
 _MOST_QUARANTINED = 1024
+# What a photograph is taken to need until some were seen, and what the newest counts in the average.
+_ANALYSIS_S = 0.25
+_NEWEST_SHARE = 0.1
 
 
 class PoolFull(Exception):
@@ -38,7 +42,8 @@ class PoolTimeout(Exception):
 class PoolStats:
     """What the pool is doing. ``failures`` are workers lost to a crash, a hang or memory, ``start_fault`` why
     the latest attempt to start one failed (None once one succeeded), ``confined_by`` which of
-    :data:`face.confinement.MECHANISMS` hold the workers."""
+    :data:`face.confinement.MECHANISMS` hold the workers, ``analysis_s`` what the latest photographs took in a
+    worker on average."""
 
     ready: int
     busy: int
@@ -49,6 +54,7 @@ class PoolStats:
     recycled: int
     start_fault: str | None
     confined_by: tuple[str, ...]
+    analysis_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -109,6 +115,7 @@ class WorkerPool:
         self._busy = self._starting = self._jobs = self._failures = self._recycled = 0
         self._start_fault: str | None = None
         self._confined_by: tuple[str, ...] = ()
+        self._analysis_s = _ANALYSIS_S
         self.model_id = ""
 
     async def __aenter__(self) -> Self:
@@ -148,6 +155,7 @@ class WorkerPool:
             recycled=self._recycled,
             start_fault=self._start_fault,
             confined_by=self._confined_by,
+            analysis_s=self._analysis_s,
         )
 
     async def analyse(self, photo: bytes) -> Analysis:
@@ -203,6 +211,7 @@ class WorkerPool:
             self._run(self._serve(worker, job))
 
     async def _serve(self, worker: WorkerProcess, job: _Job) -> None:
+        since = time.monotonic()
         try:
             async with asyncio.timeout(self._deadline_s):
                 reply = await worker.ask(job.photo)
@@ -217,8 +226,12 @@ class WorkerPool:
             job.fail(WorkerFailed("the pool is closed"))  # nobody waits any more unless the pool cancelled us
             self._busy -= 1
             self._jobs += 1
+            self._measure(time.monotonic() - since)
             self._release(worker)
             self._dispatch()
+
+    def _measure(self, took_s: float) -> None:
+        self._analysis_s += _NEWEST_SHARE * (took_s - self._analysis_s)
 
     def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
         self._lose(worker)

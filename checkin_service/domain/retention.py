@@ -22,6 +22,7 @@ RECORD = timedelta(days=1096)
 class Kind(StrEnum):
     """In the order in which they are purged: what another kind's rows refer to comes after that kind."""
 
+    DEFERRED_SUBMISSION = "deferred_submission"
     BURST_FRAME = "burst_frame"
     CHALLENGE = "challenge"
     IDEMPOTENCY_KEY = "idempotency_key"
@@ -58,6 +59,12 @@ _OBJECTION = "an objection can be checked against it"
 _LAWSUIT = "a court can be shown how it was judged"
 
 POLICY: Mapping[Kind, Rule] = {
+    Kind.DEFERRED_SUBMISSION: Rule(
+        "what a submission holds that is judged later, encrypted",
+        timedelta(minutes=10),
+        "it was received, once it has a verdict",
+        "it goes with the verdict",
+    ),
     Kind.BURST_FRAME: Rule(
         "what a frame of a liveness challenge shows, encrypted",
         timedelta(minutes=10),

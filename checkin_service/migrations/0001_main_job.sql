@@ -228,8 +228,11 @@ CREATE TABLE receipt (
     received_at     timestamptz NOT NULL,
     -- somebody is judging until then; afterwards a retry takes over
     leased_until    timestamptz,
-    -- ended without a verdict: 'unreadable' picture, or 'abandoned' ten minutes after closing
-    ended           text CHECK (ended IN ('unreadable', 'abandoned')),
+    -- taken near the deadline and to be judged later, by the service itself: never given up for our failures
+    deferred        boolean NOT NULL DEFAULT false,
+    -- ended without a verdict: 'unreadable' picture, 'abandoned' ten minutes after closing, or the consent that a
+    -- deferred one needed 'withdrawn'
+    ended           text CHECK (ended IN ('unreadable', 'abandoned', 'withdrawn')),
     -- json, not jsonb: it is given again as it was; `facts` are the task's at that moment, which it tells the state of
     answer          json,
     facts           json,
@@ -239,6 +242,16 @@ CREATE TABLE receipt (
 );
 CREATE INDEX receipt_unjudged ON receipt (task_id, received_at) WHERE answer IS NULL AND ended IS NULL;
 CREATE INDEX receipt_person ON receipt (person_id);
+
+-- What a deferred submission holds, sealed under its person's data key, until it is judged or ended.
+CREATE TABLE deferred_submission (
+    check_in_id uuid PRIMARY KEY REFERENCES receipt ON DELETE CASCADE,
+    received_at timestamptz NOT NULL,
+    sealed      bytea NOT NULL
+);
+CREATE INDEX deferred_order ON deferred_submission (received_at);
+-- ciphertext can't be compressed
+ALTER TABLE deferred_submission ALTER sealed SET STORAGE EXTERNAL;
 
 -- Every judged submission, with all its reasons and the figures they rest on.
 CREATE TABLE attempt (
@@ -750,6 +763,7 @@ DECLARE
     head task_facts;
     head_json json;
     instant timestamptz;
+    was_deferred boolean;
 BEGIN
     PERFORM lock_check_in(wanted);
     IF NOT EXISTS (SELECT FROM stamped_check_in_case WHERE check_in_id = wanted AND stamp = seen) THEN
@@ -814,7 +828,11 @@ BEGIN
     head := now_told.facts;
     head.unjudged := head.unjudged - now_told.own;
     head_json := row_to_json(head)::jsonb || jsonb_build_object('read_at', instant);
-    UPDATE receipt SET answer = given, leased_until = NULL, facts = head_json WHERE check_in_id = wanted;
+    UPDATE receipt SET answer = given, leased_until = NULL, facts = head_json WHERE check_in_id = wanted
+        RETURNING deferred INTO was_deferred;
+    IF was_deferred THEN
+        DELETE FROM deferred_submission WHERE check_in_id = wanted;
+    END IF;
     IF 'member_accepted' = ANY(change_types) AND head.accepted = head.total AND NOT head.suspended THEN
         change_types := change_types || ARRAY['task_completed'];
     END IF;

@@ -30,8 +30,8 @@ GRANT SELECT (check_in_id, task_id, person_id, accepted_at, decided_at) ON accep
 -- what was received and when, completed check-ins but for their revocation, and the feed.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO checkin_service;
 GRANT INSERT ON
-    acceptance, attempt, burst_frame, calendar_version, calendar_year, challenge, change, consent, evidence,
-    fence_version, idempotency_key, installation, kept_photograph, last_position, manual_request, member, person,
+    acceptance, attempt, burst_frame, calendar_version, calendar_year, challenge, change, consent, deferred_submission,
+    evidence, fence_version, idempotency_key, installation, kept_photograph, last_position, manual_request, member, person,
     processing_record, purge_receipt, receipt, receipt_key, reference, review, review_decision, sent_fix, suspension, task,
     template
 TO checkin_service;
@@ -43,7 +43,7 @@ GRANT UPDATE (closes_at, window_basis, last_day, rolled_over, provisional, calen
               closed_at, announced_end, rev) ON task TO checkin_service;
 GRANT UPDATE (resumed_at) ON suspension TO checkin_service;
 GRANT UPDATE (name) ON member TO checkin_service;
-GRANT UPDATE (leased_until, ended, answer, facts) ON receipt TO checkin_service;
+GRANT UPDATE (leased_until, ended, answer, facts, deferred) ON receipt TO checkin_service;
 GRANT UPDATE (state, decided_at) ON review TO checkin_service;
 GRANT UPDATE (reason, position) ON manual_request TO checkin_service;
 GRANT UPDATE (note) ON review_decision TO checkin_service;
@@ -51,12 +51,13 @@ GRANT UPDATE (lon, lat) ON evidence TO checkin_service;
 GRANT UPDATE (revoked_at) ON acceptance TO checkin_service;
 
 GRANT DELETE ON
-    burst_frame, challenge, consent, evidence, idempotency_key, kept_photograph, last_position,
+    burst_frame, deferred_submission, challenge, consent, evidence, idempotency_key, kept_photograph, last_position,
     processing_record, receipt, reference, review, sent_fix
 TO checkin_service;
 -- A purge locks the rows that it deletes, and a lock takes the right to update some column.
 GRANT UPDATE (actions) ON challenge TO checkin_service;
 GRANT UPDATE (photo) ON burst_frame TO checkin_service;
+GRANT UPDATE (received_at) ON deferred_submission TO checkin_service;
 GRANT UPDATE (model_id) ON kept_photograph TO checkin_service;
 GRANT UPDATE (details) ON processing_record TO checkin_service;
 

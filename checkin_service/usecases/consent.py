@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from checkin_service.adapters.postgres import persons
+from checkin_service.adapters.postgres import deferred, persons
 from checkin_service.adapters.postgres.audit import write_audit
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_changes
@@ -41,6 +41,8 @@ async def give_consent(
             await persons.delete_positions(connection, give.person_id)
         if "face" not in give.scopes:
             selfies = await forget_face(connection, keys, give.person_id, Deletion.WITHDRAWN)
+        if not consent.covers_check_in:
+            await deferred.end_persons_deferred(connection, give.person_id)
         told = {"notice_version": consent.notice_version, "scopes": consent.scopes}
         await _audit(connection, keys, give.iss, give.person_id, "consent_given", told)
     await drop_objects(store, selfies)
@@ -96,8 +98,8 @@ async def _audit(
 
 
 async def forget_face(connection: Connection, log: ErasureLog, person_id: str, why: Deletion) -> list[str]:
-    """Deletes the person's data key, then their biometrics, and tells every task that shows them as present. The
-    person is locked.
+    """Deletes the person's data key, then their biometrics and what is still to be judged under it, and tells every
+    task that shows them as present. The person is locked.
 
     Returns the addresses of selfies, for `drop_objects` after the COMMIT.
     """
@@ -106,6 +108,7 @@ async def forget_face(connection: Connection, log: ErasureLog, person_id: str, w
         # every lock is held. From here on there is no way back: if anything fails now, `finish_deletions` goes on
         await log.delete(key_id, why)
     had_reference, selfies = await persons.delete_biometrics(connection, person_id)
+    await deferred.end_persons_deferred(connection, person_id)
     if had_reference:
         await record_changes(connection, task_ids, "material_missing", await read_now(connection))
     return selfies

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from checkin_service.adapters.postgres import check_ins
+from checkin_service.adapters.postgres import check_ins, deferred
 from checkin_service.adapters.postgres.check_ins import (
     NOTHING_LEFT,
     AnsweredChallenge,
@@ -26,6 +26,7 @@ from checkin_service.adapters.receipt_keys import ReceiptKeys
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import FaceEvidence, Outcome, Policy, decide, decide_admission
 from checkin_service.ports import FaceEngine, Liveness, ObjectStore
+from checkin_service.usecases.deferral import Pending, seal_submission
 from checkin_service.usecases.evidence import seal_selfie
 from checkin_service.usecases.find_signals import find_signals
 from checkin_service.usecases.liveness import judge_frames
@@ -83,8 +84,11 @@ class Selfie:
         return self._sealed
 
 
-async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, Any], bool]:
-    """The answer, as it is stored, and whether it is a new one.
+async def submit_check_in(
+    judge: Judge, check_in: CheckIn, *, defer: bool = False
+) -> tuple[dict[str, Any] | Pending, bool]:
+    """The answer, as it is stored, and whether it is a new one. With `defer` a face is looked at later, if the verdict
+    needs one; and whoever repeats what is to be judged later is told so again.
 
     Raises `Refusal`: challenge_invalid, idempotency_key_reused, idempotency_in_progress, consent_required,
     image_unreadable. Failures of ours leave the receipt open: a retry of the key keeps its received_at.
@@ -92,8 +96,12 @@ async def submit_check_in(judge: Judge, check_in: CheckIn) -> tuple[dict[str, An
     receipt, first_look = await _receive(judge.database, check_in.submission)
     if receipt.answer is not None:
         return receipt.answer, False
+    if receipt.waits:
+        return Pending(receipt.check_in_id, receipt.received_at), False
     try:
-        return await _judge(judge, check_in, receipt, first_look), True
+        if defer and await _put_off(judge, check_in, receipt, first_look):
+            return Pending(receipt.check_in_id, receipt.received_at), True
+        return await judge_received(judge, check_in, receipt, first_look), True
     except ImageError as error:
         await _release(judge.database, receipt, "unreadable")
         raise Refusal("image_unreadable") from error
@@ -120,7 +128,7 @@ async def _receive(database: Database, submission: Submission) -> tuple[Receipt,
             raise Refusal("challenge_invalid")
         if earlier.body_digest != submission.body_digest:
             raise Refusal("idempotency_key_reused")
-        if earlier.answer is None:
+        if earlier.answer is None and not earlier.waits:
             await _take_over(connection, earlier)
         return earlier, None
 
@@ -136,15 +144,37 @@ async def _release(database: Database, receipt: Receipt, ended: str | None) -> N
         await check_ins.release_receipt(connection, receipt.check_in_id, ended)
 
 
+async def _put_off(judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase | None) -> bool:
+    """Whether it is kept to be judged later; what needs no face costs so little that it is judged at once."""
+    loaded = loaded or await look(judge.database, receipt.check_in_id)
+    if not _needs_face(judge, check_in, loaded):
+        return False
+    data_key = await data_key_of(judge.keys, loaded)
+    if data_key is None:
+        return False
+    sealed = seal_submission(data_key, check_in, receipt.check_in_id)
+    async with judge.database.connection() as connection:
+        return await deferred.put_off(connection, receipt.check_in_id, loaded.key_id, sealed)
+
+
+def _needs_face(judge: Judge, check_in: CheckIn, loaded: LoadedCase) -> bool:
+    if loaded.answer is not None or loaded.accepted or not loaded.consented:
+        return False
+    if decide_admission(loaded.case, judge.policy):
+        return False
+    return decide(loaded.case, _locate(judge, check_in, loaded), None, judge.policy) is None
+
+
 # --- Judging ---
 
 
-async def _judge(
+async def judge_received(
     judge: Judge, check_in: CheckIn, receipt: Receipt, loaded: LoadedCase | None
 ) -> dict[str, Any]:
+    """The stored answer. Raises as `submit_check_in` does, and `face.ImageError`."""
     selfie = Selfie(judge.faces, check_in.selfie)
     for _ in range(ROUNDS):
-        loaded = loaded or await _look(judge.database, receipt)
+        loaded = loaded or await look(judge.database, receipt.check_in_id)
         if loaded.answer is not None:
             # this owner was slow: its lease ran out, and whoever took over has judged
             return loaded.answer
@@ -185,7 +215,7 @@ async def _weigh(
     if refusal := decide(loaded.case, location, None, judge.policy):
         return Verdict(refusal, location)
     # the key is there before the face is analysed
-    analysis, data_key = await asyncio.gather(selfie.analysed(), _data_key(judge.keys, loaded))
+    analysis, data_key = await asyncio.gather(selfie.analysed(), data_key_of(judge.keys, loaded))
     face = await _look_closely(judge, check_in, loaded, analysis, data_key)
     decision = decide(loaded.case, location, face, judge.policy)
     if decision is None:
@@ -199,7 +229,7 @@ async def _weigh(
     return Verdict(decision, location, face, replace(left, selfie=kept))
 
 
-async def _data_key(keys: TemplateKeys, loaded: LoadedCase) -> bytes | None:
+async def data_key_of(keys: TemplateKeys, loaded: LoadedCase) -> bytes | None:
     """What the person's reference opens with; None when they have none."""
     if not loaded.templates:
         return None
@@ -210,9 +240,10 @@ async def _data_key(keys: TemplateKeys, loaded: LoadedCase) -> bytes | None:
     return data_key
 
 
-async def _look(database: Database, receipt: Receipt) -> LoadedCase:
+async def look(database: Database, check_in_id: UUID) -> LoadedCase:
+    """The case as it is now. Raises `Refusal` challenge_invalid when its person was erased."""
     async with database.connection() as connection:
-        return _still_there(await check_ins.load_case(connection, receipt.check_in_id))
+        return _still_there(await check_ins.load_case(connection, check_in_id))
 
 
 def _still_there(loaded: LoadedCase | None) -> LoadedCase:

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from aiohttp import web
 
-from checkin_service.adapters.postgres import check_ins, reviews
+from checkin_service.adapters.postgres import check_ins, deferred, reviews
 from checkin_service.adapters.postgres.check_ins import Submission
 from checkin_service.domain.reasons import Reason
+from checkin_service.usecases.deferral import Pending
 from checkin_service.usecases.liveness import keep_frame
 from checkin_service.usecases.open_challenge import open_challenge
 from checkin_service.usecases.receipts import signed_receipt
@@ -17,6 +18,7 @@ from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.usecases.submit_check_in import Judge, submit_check_in
 from checkin_service.usecases.verdict import CheckIn, Device
 from checkin_service.web import schema
+from checkin_service.web.admission import Urgency
 from checkin_service.web.answers import Answer, instant_text, reason_json
 from checkin_service.web.body import json_digest, parse_json, read_bytes, read_json
 from checkin_service.web.context import Services, caller, language, services
@@ -58,29 +60,70 @@ async def burst(request: web.Request) -> web.Response:
         raise Refusal("not_found")
     if request.content_type not in {"image/jpeg", "image/png"}:
         raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
-    frame = await read_bytes(request, FILE_LIMIT)
+    wired = services(request)
+    with wired.admission.enter(Urgency.SUBMISSION, _announced(request)) as place:
+        frame = await read_bytes(request, FILE_LIMIT)
+        place.arrived()
 
-    async def work() -> Answer:
-        check_photo(frame)
-        wired, place = services(request), (challenge_id, int(number))
-        await keep_frame(wired.database, wired.keys, wired.faces, caller(request).sub, place, frame)
-        return Answer(204)
+        async def work() -> Answer:
+            check_photo(frame)
+            shown = challenge_id, int(number)
+            await keep_frame(wired.database, wired.keys, wired.faces, caller(request).sub, shown, frame)
+            return Answer(204)
 
-    return await once(request, hashlib.sha256(frame).digest(), work)
+        return await once(request, hashlib.sha256(frame).digest(), work)
 
 
 async def submit(request: web.Request) -> web.Response:
     key = required_key(request)
-    form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
-    for photo in (photo for photos in form.files.values() for photo in photos):
-        check_photo(photo)
-    check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
-    wired = services(request)
-    answer, new = await submit_check_in(_judge(wired), check_in)
+    defer = await _mode(request, key)
+    with services(request).admission.let_in(_announced(request), deferred=defer) as place:
+        form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
+        place.arrived()
+        for photo in (photo for photos in form.files.values() for photo in photos):
+            check_photo(photo)
+        check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
+        answer, new = await submit_check_in(judge_of(services(request)), check_in, defer=defer)
+    return _taken(request, answer, new) if isinstance(answer, Pending) else _judged(request, answer, new)
+
+
+async def _mode(request: web.Request, key: str) -> bool:
+    """Whether the submission is to be judged later. Raises `Refusal` unavailable, before its body is read."""
+    wired, who, size = services(request), caller(request), _announced(request)
+    if wired.admission.admits(Urgency.SUBMISSION, size):
+        return False
+    if wired.admission.defers(who.sub, size):
+        return True
+    if wired.admission.admits(Urgency.RETRY, size) and not wired.database.waiting:
+        async with wired.database.connection() as connection:
+            if await deferred.has_receipt(connection, who.iss, who.sub, key):
+                return False
+    raise wired.admission.refusal(Urgency.SUBMISSION, who.sub)
+
+
+def _announced(request: web.Request) -> int:
+    """Bytes of the body, as its head says."""
+    return FILE_LIMIT if request.content_length is None else request.content_length
+
+
+def _judged(request: web.Request, answer: dict[str, Any], new: bool) -> web.Response:
     if new:
-        _count(wired, answer)
+        services(request).metrics.count_check_in(answer)
     where = {"Location": f"/v1/check-ins/{answer['check_in_id']}"}
     return Answer(201, _answer_json(answer, language(request)), where).response()
+
+
+def _taken(request: web.Request, pending: Pending, new: bool) -> web.Response:
+    wired, status_url = services(request), f"/v1/check-ins/{pending.check_in_id}"
+    if new:
+        wired.metrics.deferred.inc()
+        wired.admission.backlog += 1
+    body = {
+        "check_in_id": str(pending.check_in_id),
+        "status_url": status_url,
+        "received_at": instant_text(pending.received_at),
+    }
+    return Answer(202, body, {"Location": status_url}).response()
 
 
 async def read(request: web.Request) -> web.Response:
@@ -104,6 +147,8 @@ async def read(request: web.Request) -> web.Response:
         if accepted:
             body["receipt"] = signed_receipt(wired.receipt_keys, person_id, receipt.task_id, accepted)
         return Answer(200, body).response()
+    if receipt.ended == "withdrawn":
+        raise Refusal("consent_required")
     pending = {
         "check_in_id": str(receipt.check_in_id),
         "task_id": receipt.task_id,
@@ -161,7 +206,7 @@ def _challenge_id(text: str) -> UUID:
 # --- Judging ---
 
 
-def _judge(wired: Services) -> Judge:
+def judge_of(wired: Services) -> Judge:
     rules = FixRules(max_accuracy_m=wired.settings.max_accuracy_m)
     return Judge(
         wired.database,
@@ -184,16 +229,6 @@ async def _limit(request: web.Request) -> None:
     )
     if retry_after_s is not None:
         raise Refusal("rate_limited", retry_after_s=retry_after_s)
-
-
-def _count(wired: Services, answer: dict[str, Any]) -> None:
-    codes = [reason["code"] for reason in answer["reasons"]]
-    if Reason.ALREADY_CHECKED_IN in codes:
-        wired.metrics.repeats.inc()
-        return
-    wired.metrics.check_ins.labels(answer["outcome"]).inc()
-    for code in codes:
-        wired.metrics.reasons.labels(code).inc()
 
 
 # --- Answering ---

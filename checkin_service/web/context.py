@@ -15,6 +15,7 @@ from checkin_service.metrics import Metrics
 from checkin_service.ports import Clock, FaceEngine, Liveness, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.caller import Caller
+from checkin_service.web.admission import Admission
 from checkin_service.web.messages import Language, negotiate
 from geofence import Box
 
@@ -33,6 +34,7 @@ class Services:
     liveness: Liveness | None
     rate_limit: RateLimit
     metrics: Metrics
+    admission: Admission
     box: Box
     clock: Clock
 

@@ -10,9 +10,10 @@ from checkin_service.usecases.erase_person import erase_person
 from checkin_service.usecases.export_person import export_person
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.web import schema
+from checkin_service.web.admission import Urgency
 from checkin_service.web.answers import Answer, export_answer, instant_text
 from checkin_service.web.context import caller, language, services
-from checkin_service.web.form import Form, read_form
+from checkin_service.web.form import FILE_LIMIT, Form, read_form
 from checkin_service.web.idempotency import once
 from checkin_service.web.messages import Language, warning_text
 from checkin_service.web.photos import check_photo
@@ -24,19 +25,21 @@ MAX_PHOTOS = 5
 
 async def enrol(request: web.Request) -> web.Response:
     person_id, wired = path_id(request, "person_id"), services(request)
-    form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"})
-    photos, basis = _parse_enrolment(form, wired.settings.enrolment_basis)
-    for photo in photos:
-        check_photo(photo)
+    with wired.admission.enter(Urgency.ENROLMENT, request.content_length or FILE_LIMIT) as place:
+        form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"})
+        place.arrived()
+        photos, basis = _parse_enrolment(form, wired.settings.enrolment_basis)
+        for photo in photos:
+            check_photo(photo)
 
-    async def work() -> Answer:
-        enrolment = Enrolment(person_id, photos, basis["kind"], basis["document"])
-        answer = await enrol_person(
-            wired.database, wired.keys, wired.faces, wired.policy, caller(request), enrolment
-        )
-        return Answer(201, _with_texts(answer, language(request)))
+        async def work() -> Answer:
+            enrolment = Enrolment(person_id, photos, basis["kind"], basis["document"])
+            answer = await enrol_person(
+                wired.database, wired.keys, wired.faces, wired.policy, caller(request), enrolment
+            )
+            return Answer(201, _with_texts(answer, language(request)))
 
-    return await once(request, form.digest(), work)
+        return await once(request, form.digest(), work)
 
 
 def _with_texts(answer: dict[str, Any], spoken: Language) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from checkin_service.web import (
     reviews,
     tasks,
 )
+from checkin_service.web.admission import Urgency
 from checkin_service.web.auth import authenticate
-from checkin_service.web.context import CALLER
+from checkin_service.web.context import CALLER, services
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -29,6 +30,10 @@ class Route:
     path: str
     handler: Handler
     scopes: frozenset[str] = frozenset()
+
+    @property
+    def only_reads(self) -> bool:
+        return self.method == "GET" or self.handler is tasks.query
 
 
 PLATFORM = frozenset({"tasks"})
@@ -97,7 +102,11 @@ async def _expected(_: web.Request) -> None:
 
 
 def _guarded(route: Route) -> Handler:
+    urgency = Urgency.POLL if route.only_reads else Urgency.RETRY
+
     async def handle(request: web.Request) -> web.Response:
+        # the last to be shed, for any other call: those with photographs weigh their own class
+        services(request).admission.check(urgency)
         request[CALLER] = await authenticate(request, route.scopes)
         return await route.handler(request)
 

@@ -92,6 +92,12 @@ async def much(stage: Stage) -> None:
     )
     await stage.sql(
         """
+        INSERT INTO deferred_submission (check_in_id, received_at, sealed)
+        SELECT check_in_id, received_at, '' FROM receipt WHERE person_id = 'p-2'
+        """
+    )
+    await stage.sql(
+        """
         INSERT INTO idempotency_key (iss, sub, method, path, idempotency_key, body_digest, claimed_at)
         VALUES ('i', 's', 'PUT', '/', 'k', '', checkin_now())
         """
@@ -134,6 +140,7 @@ class Case:
 
 ACCEPTED = "attempt WHERE outcome = 'accepted'"
 CASES: Mapping[Kind, Case] = {
+    Kind.DEFERRED_SUBMISSION: Case("deferred_submission", NOON + timedelta(minutes=10)),
     Kind.BURST_FRAME: Case("burst_frame", NOON + timedelta(seconds=180, minutes=10)),
     Kind.CHALLENGE: Case("challenge", NOON + timedelta(seconds=180, days=1)),
     Kind.IDEMPOTENCY_KEY: Case("idempotency_key", NOON + timedelta(days=1)),

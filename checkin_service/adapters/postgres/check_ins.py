@@ -33,12 +33,22 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
+    """`deferred`: the service judges it by itself. `ended`: why no verdict can follow from what was sent; see the
+    table."""
+
     check_in_id: UUID
     received_at: datetime
     body_digest: bytes
     task_id: str
     answer: dict[str, Any] | None
     leased: bool
+    deferred: bool = False
+    ended: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the service judges it without being asked again."""
+        return self.deferred and self.answer is None and self.ended is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +272,7 @@ async def insert_receipt(connection: Connection, submission: Submission) -> tupl
 async def lock_receipt_by_key(connection: Connection, iss: str, person_id: str, key: str) -> Receipt | None:
     row = await connection.fetchrow(
         """
-        SELECT check_in_id, received_at, body_digest, task_id, answer, facts,
+        SELECT check_in_id, received_at, body_digest, task_id, answer, facts, deferred, ended,
                coalesce(leased_until > checkin_now(), false) AS leased
         FROM receipt WHERE iss = $1 AND person_id = $2 AND idempotency_key = $3 FOR NO KEY UPDATE
         """,
@@ -290,13 +300,13 @@ async def release_receipt(connection: Connection, check_in_id: UUID, ended: str 
 
 async def abandon_receipts(connection: Connection, task_id: str) -> None:
     """Ends what was received in time but is still unjudged ten minutes after the window closed; after a provisional
-    end nothing is given up. Each is told to the audit."""
+    end nothing is given up, nor ever what the service itself has put off. Each is told to the audit."""
     await connection.execute(
         """
         WITH ended AS (
             UPDATE receipt r SET ended = 'abandoned' FROM task t
             WHERE r.task_id = $1 AND t.task_id = r.task_id AND r.answer IS NULL AND r.ended IS NULL
-              AND NOT t.provisional AND r.received_at < t.closes_at
+              AND NOT t.provisional AND NOT r.deferred AND r.received_at < t.closes_at
               AND checkin_now() >= t.closes_at + interval '10 minutes'
             RETURNING r.check_in_id, r.person_id)
         SELECT append_audit('checkin_service', 'system', 'abandon', $1,
@@ -309,7 +319,7 @@ async def abandon_receipts(connection: Connection, task_id: str) -> None:
 async def read_check_in(connection: Connection, check_in_id: UUID, person_id: str) -> Receipt | None:
     row = await connection.fetchrow(
         """
-        SELECT check_in_id, received_at, body_digest, task_id, answer, facts, false AS leased
+        SELECT check_in_id, received_at, body_digest, task_id, answer, facts, deferred, ended, false AS leased
         FROM receipt WHERE check_in_id = $1 AND person_id = $2
         """,
         check_in_id,

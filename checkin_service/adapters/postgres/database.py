@@ -66,6 +66,8 @@ class Database:
         self._held = held
         self._given: set[Connection] = set()
         self._answers = True
+        self.waiting = 0
+        """How many wait for a connection now."""
 
     async def notice(self, answers: bool) -> None:
         """Told by the pulse. Without an answer every statement under way ends with one of `DATABASE_FAILURES`."""
@@ -78,7 +80,12 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for single statements. Raises one of `DATABASE_FAILURES` when none is free in a second."""
-        connection, since = await self._take(), time.perf_counter()
+        self.waiting += 1
+        try:
+            connection = await self._take()
+        finally:
+            self.waiting -= 1
+        since = time.perf_counter()
         self._given.add(connection)
         try:
             yield connection

@@ -21,6 +21,7 @@ STORED: Mapping[str, str] = {
     "challenge": _OWN,
     "burst_frame": "x.challenge_id IN (SELECT challenge_id FROM challenge WHERE person_id = $1)",
     "receipt": _OWN,
+    "deferred_submission": "x.check_in_id IN (SELECT check_in_id FROM receipt WHERE person_id = $1)",
     "attempt": _OWN,
     "evidence": "x.check_in_id IN (SELECT check_in_id FROM attempt WHERE person_id = $1)",
     "kept_photograph": _OWN,

@@ -50,11 +50,25 @@ _REVIEWED_TASK_OVER = (
     "(SELECT v.review_id FROM review v JOIN task_end e USING (task_id) WHERE e.over_at <= $1)"
 )
 
+# A deferred submission may be judged long after it was sent, if that is our fault: until then what it needs stays.
+_AWAITED = """
+    EXISTS (SELECT FROM receipt r WHERE r.challenge_id = x.challenge_id
+            AND r.deferred AND r.answer IS NULL AND r.ended IS NULL)
+"""
+
 _REMOVALS: Mapping[Kind, _Removal] = {
-    Kind.BURST_FRAME: _deletion(
-        "burst_frame", "x.challenge_id IN (SELECT challenge_id FROM challenge WHERE expires_at <= $1)"
+    Kind.DEFERRED_SUBMISSION: _deletion(
+        "deferred_submission",
+        """
+        x.received_at <= $1 AND EXISTS (SELECT FROM receipt r WHERE r.check_in_id = x.check_in_id
+                                        AND (r.answer IS NOT NULL OR r.ended IS NOT NULL))
+        """,
     ),
-    Kind.CHALLENGE: _deletion("challenge", "x.expires_at <= $1"),
+    Kind.BURST_FRAME: _deletion(
+        "burst_frame",
+        f"x.challenge_id IN (SELECT challenge_id FROM challenge WHERE expires_at <= $1) AND NOT {_AWAITED}",  # noqa: S608  a constant
+    ),
+    Kind.CHALLENGE: _deletion("challenge", f"x.expires_at <= $1 AND NOT {_AWAITED}"),
     Kind.IDEMPOTENCY_KEY: _deletion("idempotency_key", "x.claimed_at <= $1"),
     Kind.LAST_POSITION: _deletion("last_position", "x.received_at <= $1"),
     Kind.SENT_FIX: _deletion("sent_fix", "x.last_sent_at <= $1"),

@@ -1,0 +1,190 @@
+"""Who is let in while more comes than can be done, decided from the head of a request alone.
+
+What is sent again goes before what is new, and that before polls: docs/decisions/0010-overload.md.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import SystemRandom
+
+from checkin_service.adapters.postgres.database import Database
+from checkin_service.metrics import Metrics
+from checkin_service.ports import FaceEngine
+from checkin_service.settings import Settings
+from checkin_service.usecases.refusals import Refusal
+
+BODIES_LIMIT = 256 * 1024 * 1024
+"""Bytes of photographs that may be on their way in at once, as their heads declare them."""
+
+UPLOAD_S = 2.0
+"""A body that takes longer loads neither workers nor memory as yet: it counts no more until it is there."""
+
+_RECEIPT_S = 1 / 200
+"""What taking a submission costs that is judged later, counted carefully."""
+
+_TAKING_S, _JUDGES_WAIT_S = 1.0, 30.0
+"""How long after one submission others are expected, and how long judging leaves workers and processors to them."""
+
+_LONGEST_RETRY_S, _LONGEST_RETRY_NEAR_A_DEADLINE_S = 60.0, 10.0
+_jitter = SystemRandom()
+
+
+class Urgency(StrEnum):
+    """Classes of calls, the first to be let in and the last to be shed first."""
+
+    RETRY = "retry"
+    SUBMISSION = "submission"
+    ENROLMENT = "enrolment"
+    POLL = "poll"
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What a class bears. `waits`: the expected wait for a face worker, in settings' longest waits; `lag_s`: how late
+    the event loop is; `queue`: how many wait for a database connection, in sizes of the pool."""
+
+    waits: float
+    lag_s: float
+    queue: int
+
+
+_LIMITS: Mapping[Urgency, _Limit] = {
+    Urgency.RETRY: _Limit(2, 2.0, 20),
+    Urgency.SUBMISSION: _Limit(1, 1.0, 10),
+    Urgency.ENROLMENT: _Limit(0.5, 0.5, 5),
+    Urgency.POLL: _Limit(math.inf, 0.5, 2),
+}
+
+
+@dataclass(slots=True)
+class Admission:
+    """One a process. `admitted`: photographs let in and not yet analysed; `bodies`: their bytes. Others keep up
+    `backlog`, the submissions to be judged later, `oldest_s`, how long the first of them waits, `closing`, who is on a
+    task that closes soon, and `lag_s`."""
+
+    settings: Settings
+    faces: FaceEngine
+    database: Database
+    metrics: Metrics
+    admitted: int = 0
+    bodies: int = 0
+    backlog: int = 0
+    oldest_s: float = 0.0
+    closing: frozenset[str] = frozenset()
+    lag_s: float = 0.0
+    _taking_until: float = 0.0
+    _booked_until: dict[bool, float] = field(default_factory=dict)
+
+    @property
+    def expected_wait_s(self) -> float:
+        """How long a photograph would wait for a worker that was let in now."""
+        stats = self.faces.stats
+        ahead = max(self.admitted, stats.waiting + stats.busy) + self.backlog
+        return ahead * stats.analysis_s / self.settings.face_workers
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether submissions to be judged later are coming in, which go before those that are there already; for so
+        long as these can wait."""
+        return time.monotonic() < self._taking_until and self.oldest_s < _JUDGES_WAIT_S
+
+    def admits(self, urgency: Urgency, size: int = 0) -> bool:
+        """Whether there is room for a call of this class; `size`: bytes of its body."""
+        limit = _LIMITS[urgency]
+        return (
+            not self._is_strained(limit)
+            and self.bodies + size <= BODIES_LIMIT
+            and self.admitted < self.settings.face_queue + self.settings.face_workers
+            and self.expected_wait_s <= limit.waits * self.settings.longest_wait_s
+        )
+
+    def defers(self, person_id: str, size: int) -> bool:
+        """Whether the person is near a deadline and there is room to take a submission now and judge it later."""
+        return (
+            person_id in self.closing
+            and not self._is_strained(_LIMITS[Urgency.SUBMISSION])
+            and self.bodies + size <= BODIES_LIMIT
+            and self.expected_wait_s <= self.settings.longest_deferral_s
+        )
+
+    def check(self, urgency: Urgency) -> None:
+        """Raises `Refusal` unavailable unless the event loop and the database bear a call of this class."""
+        if self._is_strained(_LIMITS[urgency]):
+            raise self.refusal(urgency)
+
+    def refusal(self, urgency: Urgency, person_id: str = "") -> Refusal:
+        """Unavailable, with a time to come back at when those before are done who were told to come back."""
+        self.metrics.shed.labels(urgency).inc()
+        return Refusal("unavailable", retry_after_s=self._retry_after_s(person_id in self.closing))
+
+    @contextmanager
+    def enter(self, urgency: Urgency, size: int) -> Iterator["Place"]:
+        """Lets a call with photographs in, and counts it until it is answered. Raises `Refusal` unavailable."""
+        if not self.admits(urgency, size):
+            raise self.refusal(urgency)
+        with self.let_in(size, deferred=False) as place:
+            yield place
+
+    @contextmanager
+    def let_in(self, size: int, *, deferred: bool) -> Iterator["Place"]:
+        """Counts a call from its head to its answer. One that is judged later waits for no worker."""
+        if deferred:
+            self._taking_until = time.monotonic() + _TAKING_S
+        place = Place(self, 0 if deferred else 1, size)
+        place.count()
+        place.late = asyncio.get_running_loop().call_later(UPLOAD_S, place.discount)
+        try:
+            yield place
+        finally:
+            place.late.cancel()
+            place.discount()
+
+    def _is_strained(self, limit: _Limit) -> bool:
+        queue = limit.queue * self.settings.database_connections
+        return self.lag_s > limit.lag_s or self.database.waiting > queue
+
+    def _retry_after_s(self, near_a_deadline: bool) -> int:
+        """Each refusal books the next place, so that not all come back together."""
+        each_s = self.faces.stats.analysis_s / self.settings.face_workers
+        wait_s, longest_s = self.expected_wait_s, _LONGEST_RETRY_S
+        if near_a_deadline:
+            each_s, wait_s, longest_s = _RECEIPT_S, 0.0, _LONGEST_RETRY_NEAR_A_DEADLINE_S
+        now = time.monotonic()
+        booked = max(self._booked_until.get(near_a_deadline, 0.0), now) + each_s
+        self._booked_until[near_a_deadline] = min(booked, now + longest_s)
+        ahead_s = min(wait_s + self._booked_until[near_a_deadline] - now, longest_s)
+        return max(1, math.ceil(_jitter.uniform(0.7, 1.3) * ahead_s))
+
+
+@dataclass(slots=True)
+class Place:
+    """A call with photographs that is in the house, as far as it counts."""
+
+    admission: Admission
+    photographs: int
+    size: int
+    counted: bool = False
+    late: asyncio.TimerHandle | None = None
+
+    def arrived(self) -> None:
+        """Its body is there, however long it took."""
+        if self.late:
+            self.late.cancel()
+        self.count()
+
+    def count(self) -> None:
+        if not self.counted:
+            self.counted = True
+            self.admission.admitted += self.photographs
+            self.admission.bodies += self.size
+
+    def discount(self) -> None:
+        if self.counted:
+            self.counted = False
+            self.admission.admitted -= self.photographs
+            self.admission.bodies -= self.size
