@@ -60,7 +60,7 @@ from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verify_audit import compare_audit, verify_audit
-from checkin_service.web.server import drain, make_runner, raise_file_limit
+from checkin_service.web.server import BACKLOG, drain, make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
 
 # Roles of the database, see migrations/0002_rights.sql; the owner is the embedded server's.
@@ -472,7 +472,7 @@ async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:
     runner = make_runner(make_app(settings, stores))
     try:
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
         await site.start()
         _print_banner(settings, runner)
         await stopped.wait()

@@ -34,6 +34,8 @@ HEADERS_LIMIT = 64
 HEAD_LIMIT = 32 * 1024
 """Bytes of a request line and all headers. A token has 8 KB at most."""
 
+BACKLOG = 128
+"""How many may wait to be accepted."""
 LAST_S = 1
 """In `drain`, after the listener's end: how long whoever got in at the last moment may take to a first word."""
 HURRY_S = 20
@@ -272,8 +274,9 @@ async def drain(runner: web.AppRunner, grace_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout_at(since + DRAINED_S):
             await asyncio.sleep(grace_s)
-            # who waits to be accepted is, in the loop's next round: after the listener's end they would be reset
-            await asyncio.sleep(0)
+            # after the listener's end who waits to be accepted is reset, and a round of the loop accepts one of them
+            for _ in range(BACKLOG + 1):
+                await asyncio.sleep(0)
             for site in runner.sites:
                 await site.stop()
             await asyncio.sleep(LAST_S)

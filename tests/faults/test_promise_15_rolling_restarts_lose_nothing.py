@@ -2,14 +2,21 @@
 comes elsewhere, and ends within 30 seconds."""
 
 import asyncio
-from dataclasses import dataclass, field
+import os
+import signal
+import time
+from asyncio import StreamReader, StreamWriter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.adapters.token_keys import development_token
 from tests.faults.balancer import Balancer, balancing
-from tests.faults.clients import Caller, calling
+from tests.faults.clients import Caller, Submission, calling
 from tests.faults.processes import ServiceProcess, processes
+from tests.faults.raw_connections import Heard, connected, hear
 from tests.faults.record import Record
 from tests.faults.storm import Storm, broken_promises, enrol_all
 from tests.service.stage import FAR, Stage, until
@@ -103,3 +110,112 @@ async def test_control_without_draining_connections_are_reset(
     await asyncio.wait([rolling])
     assert rolled.resets > 0
     record.control(f"without draining: {rolled.resets} requests reset by the first restart")
+
+
+# --- One process, and who has come to it ---
+
+ALIVE = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What they heard whose request had come in part or not been looked at, and what was stored of who hung up."""
+
+    backlog: list[Heard]
+    head: Heard
+    body: Heard
+    idle: bytes
+    hung_up: int
+
+
+def raw(data_dir: Path, submission: Submission) -> bytes:
+    headers = {
+        "Host": "test",
+        "Authorization": f"Bearer {development_token(data_dir, submission.person_id, 'checkin', 15)}",
+        "Content-Length": str(len(submission.body)),
+        **submission.headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST /v1/check-ins HTTP/1.1\r\n{lines}\r\n".encode() + submission.body
+
+
+async def refuses(port: int) -> None:
+    """Returns when nobody gets in any more."""
+    while True:
+        try:
+            async with connected(port):
+                await asyncio.sleep(0.02)
+        except ConnectionRefusedError:
+            return
+
+
+async def leave(
+    stage: Stage, stores: EmbeddedStores, folder: Path, *switches: str, finish: bool = True
+) -> Left:
+    """A process is told to stop when all of these have begun; they go on once its listener has gone, if at all."""
+    await stage.ready_task("T1", "p-0", "p-1")
+    at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
+    async with (
+        processes(1, folder, *at, "--analyse-slowly", *switches) as [process],
+        calling([process.base], at[2]) as caller,
+        AsyncExitStack() as stack,
+    ):
+
+        async def connect(first: bytes) -> tuple[StreamReader, StreamWriter]:
+            reader, writer = await stack.enter_async_context(connected(process.port))
+            writer.write(first)
+            return reader, writer
+
+        sent, cut_off = [raw(at[2], await caller.submission(f"p-{n}", "T1")) for n in range(2)]
+        await caller.session.close()
+        idle, _ = await connect(ALIVE)
+        await hear(idle, 0)
+        head, body = await connect(ALIVE[:-2]), await connect(sent[:-1000])
+        async with connected(process.port) as (_, hanging_up):
+            hanging_up.write(cut_off)
+            async with asyncio.timeout(10):
+                while not await stage.sql("SELECT FROM receipt"):  # noqa: ASYNC110  in the database
+                    await asyncio.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+        backlog = [await connect(ALIVE) for _ in range(20)]
+        stopping = asyncio.create_task(process.stop())
+        await asyncio.sleep(0)
+        os.kill(process.pid, signal.SIGCONT)
+        await refuses(process.port)
+        if finish:
+            head[1].write(ALIVE[-2:])
+            body[1].write(sent[-1000:])
+        since = time.monotonic()
+        left = Left(
+            [await hear(reader, since) for reader, _ in backlog],
+            await hear(head[0], since),
+            await hear(body[0], since),
+            await idle.read(),
+            0,
+        )
+        assert await stopping < DRAINED_S
+    [row] = await stage.sql("SELECT count(*) FROM receipt WHERE person_id = 'p-1' AND answer IS NOT NULL")
+    return replace(left, hung_up=row["count"])
+
+
+async def test_whoever_has_come_is_answered(stage: Stage, stores: EmbeddedStores, tmp_path: Path) -> None:
+    left = await leave(stage, stores, tmp_path)
+    assert [heard.status for heard in left.backlog] == [200] * 20
+    assert (left.head.status, left.body.status, left.idle) == (200, 201, b"")
+    assert left.hung_up == 1
+
+
+async def test_who_still_sends_at_the_end_is_sent_elsewhere(
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    left = await leave(stage, stores, tmp_path, "--in-haste", finish=False)
+    for heard in (left.head, left.body):
+        assert (heard.status, heard.problem["code"]) == (503, "unavailable")
+
+
+async def test_control_without_draining_who_still_sends_hears_nothing(
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, record: Record
+) -> None:
+    left = await leave(stage, stores, tmp_path, "--do-not-drain")
+    assert (left.head.status, left.body.status) == (0, 0)
+    record.control("without draining: a half-sent head and a half-sent check-in hear nothing")
