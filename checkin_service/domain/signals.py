@@ -30,9 +30,9 @@ GROUND_MPS = 100.0
 # 900 km/h in the air, and half an hour at least to taxi, climb and descend.
 AIR_MPS = 250.0
 TAXI_AND_CLIMB_S = 1800.0
-# A usable fix is up to 60 s old and an upload takes up to 60 s, both on the earlier attempt at worst: somebody on the
+# A usable fix is up to 60 s old and an upload takes up to 64 s, both on the earlier attempt at worst: somebody on the
 # fastest train is never reported.
-TIMING_S = 120.0
+TIMING_S = 124.0
 # After that no journey on Earth is impossible (half its circumference takes 22.7 h), so an earlier position need not
 # be kept for longer.
 POSITION_OF_USE = timedelta(hours=24)
