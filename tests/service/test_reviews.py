@@ -182,7 +182,13 @@ async def test_an_accepted_review_is_an_acceptance_as_of_the_submission(stage: S
     assert await told(stage, "T1") == ["member_in_review", "review_decided", "member_accepted"]
     [row] = await audited(stage, "decide_review")
     assert (row["actor"], row["task_id"]) == (REVIEWER, "T1")
-    details = {"review_id": review_id, "person_id": "p-1", "decision": "accept", "state": "accepted"}
+    details = {
+        "review_id": review_id,
+        "person_id": "p-1",
+        "received_at": "2026-03-20T04:00:00+00:00",
+        "decision": "accept",
+        "state": "accepted",
+    }
     assert json.loads(row["details"]) == details
 
 
