@@ -77,7 +77,11 @@ async def look_for_deadlines(database: Database, admission: Admission) -> None:
     if not within:
         return
     async with database.connection() as connection:
-        admission.closing = await deferred.persons_near_a_deadline(connection, within)
+        task_ids = await deferred.tasks_near_a_deadline(connection, within)
+        # rosters never change, and on a last evening they are long
+        if task_ids != admission.closing_tasks:
+            admission.closing = await deferred.members_of(connection, task_ids)
+            admission.closing_tasks = task_ids
 
 
 async def _judge_for_ever(judge: Judge, admission: Admission) -> None:

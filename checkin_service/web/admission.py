@@ -64,8 +64,8 @@ _LIMITS: Mapping[Urgency, _Limit] = {
 @dataclass(slots=True)
 class Admission:
     """One a process. `admitted`: photographs let in and not yet analysed; `bodies`: their bytes. Others keep up
-    `backlog`, the submissions to be judged later, `oldest_s`, how long the first of them waits, `closing`, who is on a
-    task that closes soon, and `lag_s`."""
+    `backlog`, the submissions to be judged later, `oldest_s`, how long the first of them waits, `closing`, who is on
+    one of the tasks that close soon, `closing_tasks`, and `lag_s`."""
 
     settings: Settings
     faces: FaceEngine
@@ -75,6 +75,7 @@ class Admission:
     bodies: int = 0
     backlog: int = 0
     oldest_s: float = 0.0
+    closing_tasks: frozenset[str] = frozenset()
     closing: frozenset[str] = frozenset()
     lag_s: float = 0.0
     _taking_until: float = 0.0

@@ -1,5 +1,6 @@
 """Submissions that were taken near their deadline and wait to be judged: docs/decisions/0010-overload.md."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -107,16 +108,23 @@ async def read_backlog(connection: Connection) -> Backlog:
     return Backlog(**row)
 
 
-async def persons_near_a_deadline(connection: Connection, within: timedelta) -> frozenset[str]:
-    """Who is on a task that closes so soon."""
+async def tasks_near_a_deadline(connection: Connection, within: timedelta) -> frozenset[str]:
+    """Those that close so soon."""
+    # the instant by a SELECT of its own: the index serves no condition on a function that may change between rows
     rows = await connection.fetch(
         """
-        SELECT DISTINCT m.person_id FROM task t JOIN member m USING (task_id)
-        WHERE t.voided_at IS NULL AND t.closes_at > checkin_now() AND t.closes_at <= checkin_now() + $1
-          AND (t.announced_end IS NULL OR t.announced_end = 'pending_review')
+        SELECT task_id FROM task
+        WHERE closes_at > (SELECT checkin_now()) AND closes_at <= (SELECT checkin_now() + $1)
+          AND voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review')
         """,
         within,
     )
+    return frozenset(row["task_id"] for row in rows)
+
+
+async def members_of(connection: Connection, task_ids: Collection[str]) -> frozenset[str]:
+    """Who is on any of these rosters."""
+    rows = await connection.fetch("SELECT person_id FROM member WHERE task_id = ANY($1)", task_ids)
     return frozenset(row["person_id"] for row in rows)
 
 

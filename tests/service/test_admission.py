@@ -1,0 +1,262 @@
+"""Who is let in while more comes than can be done: the figures by themselves, and what callers see of them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from checkin_service import app
+from checkin_service.metrics import Metrics
+from checkin_service.settings import read_settings
+from checkin_service.usecases.refusals import Refusal
+from checkin_service.web import admission
+from checkin_service.web.admission import BODIES_LIMIT, Admission, Urgency
+from face import PoolStats
+from tests.service.fixed_engine import FixedEngine
+from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of
+from tests.service.test_deferral import services_of
+
+ANALYSIS_S = 0.1
+
+
+@dataclass(slots=True)
+class Faces:
+    """As much of an engine as is looked at."""
+
+    stats: PoolStats = field(default_factory=lambda: replace(FixedEngine.stats, analysis_s=ANALYSIS_S))
+
+
+def admission_of(**settings: str) -> Admission:
+    """Two workers, ten connections, and a photograph takes 0.1 s: 60 in the house make three seconds."""
+    read = read_settings({"CHECKIN_FACE_WORKERS": "2", **settings})
+    return Admission(read, cast(Any, Faces()), cast(Any, SimpleNamespace(waiting=0)), Metrics())
+
+
+def let_in_at(number: int) -> list[Urgency]:
+    """The classes for which there is room beside so many photographs."""
+    busy = admission_of()
+    busy.admitted = number
+    return [urgency for urgency in Urgency if busy.admits(urgency)]
+
+
+@pytest.fixture
+def even_handed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told an earlier or later time by chance."""
+    monkeypatch.setattr(admission, "_jitter", SimpleNamespace(uniform=lambda *_: 1.0))
+
+
+# --- The figures ---
+
+
+def test_the_expected_wait_is_what_workers_need_for_all_that_is_ahead() -> None:
+    busy = admission_of()
+    assert busy.expected_wait_s == 0
+    busy.admitted = 20
+    assert busy.expected_wait_s == pytest.approx(1.0)
+    # who has been let in comes to wait for a worker, and is one and not two
+    cast(Any, busy.faces).stats = replace(busy.faces.stats, waiting=18, busy=2)
+    assert busy.expected_wait_s == pytest.approx(1.0)
+    busy.backlog = 20
+    assert busy.expected_wait_s == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "room_for"),
+    [
+        (30, ["retry", "submission", "enrolment", "poll"]),
+        (31, ["retry", "submission", "poll"]),
+        (60, ["retry", "submission", "poll"]),
+        (61, ["retry", "poll"]),
+        (120, ["retry", "poll"]),
+        (121, ["poll"]),
+    ],
+)
+def test_the_longer_the_wait_the_fewer_classes(ahead: int, room_for: Sequence[str]) -> None:
+    assert let_in_at(ahead) == room_for
+
+
+def test_no_more_photographs_than_may_wait() -> None:
+    busy = admission_of(CHECKIN_FACE_QUEUE="8", CHECKIN_LONGEST_WAIT_S="1000")
+    busy.admitted = 9
+    assert busy.admits(Urgency.RETRY)
+    busy.admitted = 10
+    assert not busy.admits(Urgency.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "queue", "shed"),
+    [
+        (0.5, 20, []),
+        (0.0, 21, ["poll"]),
+        (0.51, 0, ["enrolment", "poll"]),
+        (0.0, 51, ["enrolment", "poll"]),
+        (1.01, 0, ["submission", "enrolment", "poll"]),
+        (0.0, 101, ["submission", "enrolment", "poll"]),
+        (2.01, 0, ["retry", "submission", "enrolment", "poll"]),
+        (0.0, 201, ["retry", "submission", "enrolment", "poll"]),
+    ],
+)
+def test_a_strained_process_sheds_polls_first_and_retries_last(
+    lag_s: float, queue: int, shed: Sequence[str]
+) -> None:
+    strained = admission_of()
+    strained.lag_s, cast(Any, strained.database).waiting = lag_s, queue
+    assert [urgency for urgency in Urgency if not strained.admits(urgency)] == shed
+
+
+async def test_bodies_have_room_in_memory_and_count_until_they_are_answered() -> None:
+    busy = admission_of()
+    with busy.let_in(BODIES_LIMIT - 10, deferred=False):
+        assert (busy.admitted, busy.admits(Urgency.SUBMISSION, 10)) == (1, True)
+        assert not busy.admits(Urgency.SUBMISSION, 11)
+    assert (busy.admitted, busy.bodies) == (0, 0)
+
+
+async def test_who_sends_slowly_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "UPLOAD_S", 0.01)
+    busy = admission_of()
+    with busy.let_in(1000, deferred=False) as place:
+        await asyncio.sleep(0.05)
+        assert (busy.admitted, busy.bodies) == (0, 0)
+        place.arrived()
+        assert (busy.admitted, busy.bodies) == (1, 1000)
+    assert (busy.admitted, busy.bodies) == (0, 0)
+
+
+async def test_what_is_judged_later_waits_for_no_worker_and_goes_before_the_judging() -> None:
+    busy = admission_of()
+    assert not busy.is_taking
+    with busy.let_in(1000, deferred=True):
+        assert (busy.admitted, busy.bodies, busy.is_taking) == (0, 1000, True)
+        # but those that are there must not wait for ever
+        busy.oldest_s = 30.0
+        assert not busy.is_taking
+
+
+def test_only_who_is_near_a_deadline_is_taken_and_only_what_can_be_judged_in_time() -> None:
+    busy = admission_of()
+    busy.closing = frozenset({"p-1"})
+    busy.backlog = 4800
+    assert (busy.defers("p-1", 0), busy.defers("p-2", 0)) == (True, False)
+    busy.backlog = 4801
+    assert not busy.defers("p-1", 0)
+
+
+@pytest.mark.usefixtures("even_handed")
+def test_each_who_is_refused_is_told_a_later_time() -> None:
+    busy = admission_of()
+    busy.admitted = 100
+    told = [refused(busy).params["retry_after_s"] for _ in range(100)]
+    assert told == sorted(told)
+    # five seconds for those in the house, and 0.05 s for each who was refused before
+    assert (told[0], told[-1]) == (6, 10)
+    assert max(refused(busy).params["retry_after_s"] for _ in range(5000)) == 60
+
+
+@pytest.mark.usefixtures("even_handed")
+def test_who_is_near_a_deadline_is_told_to_come_back_soon() -> None:
+    busy = admission_of()
+    busy.admitted, busy.closing = 1000, frozenset({"p-1"})
+    told = [refused(busy, "p-1").params["retry_after_s"] for _ in range(5000)]
+    assert (told[0], max(told)) == (1, 10)
+    assert refused(busy, "p-2").params["retry_after_s"] == 51
+
+
+def test_not_all_are_told_the_same_time() -> None:
+    busy = admission_of()
+    busy.admitted = 400
+    told = {refused(busy).params["retry_after_s"] for _ in range(50)}
+    assert min(told) < 20 < max(told)
+
+
+def refused(busy: Admission, person_id: str = "") -> Refusal:
+    return busy.refusal(Urgency.SUBMISSION, person_id)
+
+
+# --- What callers see ---
+
+
+@pytest.fixture(autouse=True)
+def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures are those that a test sets."""
+    monkeypatch.setattr(app, "run_beside", lambda *_: None)
+
+
+def make_wait(stage: Stage, photographs: int) -> None:
+    """So many photographs of 0.1 s are ahead, of `CHECKIN_FACE_WORKERS`."""
+    workers = stage.settings.face_workers
+    stage.engine.stats = replace(stage.engine.stats, waiting=photographs * workers, analysis_s=ANALYSIS_S)
+
+
+async def head_alone(stage: Stage, path: str, method: str = "POST", **headers: str) -> bytes:
+    """The answer's head when of a photograph nothing but its announcement is sent."""
+    address = stage.client.make_url("/")
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    lines = {"Host": "s", "Content-Length": "5000000", "Content-Type": "multipart/form-data; boundary=b"}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in (lines | headers).items())
+    writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+    try:
+        async with asyncio.timeout(10):
+            return await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.transport.abort()
+
+
+async def test_a_refusal_waits_for_no_body_and_uses_up_nothing(stage: Stage) -> None:
+    await stage.ready_task("T1", "p-1")
+    fields = check_in_fields("T1", await stage.challenge("p-1", "T1"))
+    make_wait(stage, 31)
+    token = stage.token("p-1", "checkin")
+    head = await head_alone(stage, "/v1/check-ins", Authorization=f"Bearer {token}", Idempotency_Key="k")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in head.lower()
+    assert await stage.sql("SELECT FROM receipt") == []
+    make_wait(stage, 0)
+    assert (await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k")).status == 201
+
+
+async def test_a_retry_of_a_receipt_goes_before_a_new_submission(stage: Stage) -> None:
+    await stage.ready_task("T1", "p-1", "p-2")
+    fields = check_in_fields("T1", await stage.challenge("p-1", "T1"))
+    first = await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k")
+    make_wait(stage, 31)
+    assert (await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k")).body == first.body
+    shed(await stage.check_in("p-2", "T1"))
+    make_wait(stage, 61)
+    shed(await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k"))
+
+
+async def test_an_enrolment_and_a_burst_are_shed_unread_too(stage: Stage) -> None:
+    await stage.ready_task("T1", "p-1")
+    challenge_id = await stage.challenge("p-1", "T1")
+    make_wait(stage, 16)
+    shed(await stage.enrol("p-9"))
+    make_wait(stage, 31)
+    frame: Json = {"data": photo_of("p-1"), "headers": {"Content-Type": "image/jpeg"}}
+    shed(await stage.call("PUT", f"/v1/challenges/{challenge_id}/burst/0", "p-1", "checkin", **frame))
+    assert stage.engine.analysed == ["p-1"], "of the enrolment before"
+
+
+async def test_polls_are_shed_before_anything_else(stage: Stage) -> None:
+    await stage.ready_task("T1", "p-1")
+    make_wait(stage, 1000)
+    assert (await stage.platform("GET", "/v1/tasks/T1")).status == 200, "they need no worker"
+    services_of(stage).admission.lag_s = 0.6
+    make_wait(stage, 0)
+    for method, path, body in (
+        ("GET", "/v1/tasks/T1", None),
+        ("GET", "/v1/changes", None),
+        ("POST", "/v1/tasks/query", {"task_ids": ["T1"]}),
+    ):
+        shed(await stage.platform(method, path, body))
+    assert (await stage.check_in("p-1", "T1")).status == 201
+    assert (await stage.client.get("/livez")).status == 200
+    assert b'checkin_shed_total{urgency="poll"} 3.0' in services_of(stage).metrics.render()
+
+
+def shed(reply: Reply) -> None:
+    assert (reply.status, reply.code) == (503, "unavailable"), reply.body
+    assert int(reply.headers["Retry-After"]) >= 1
