@@ -18,8 +18,7 @@ from checkin_service.adapters.token_keys import development_token
 from tests.faults.engines import FIXED, Engine
 from tests.service.stage import INSIDE, Json, check_in_fields
 
-PAUSE_S = 0.03
-VERDICT_PAUSE_S = 1.0
+PAUSE_S, LONGEST_PAUSE_S = 0.03, 0.3
 BOUNDARY = "fault-test"
 
 
@@ -150,18 +149,17 @@ class Caller:
         self, person_id: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer:
         """The first answer that is not to be tried again."""
+        pause_s = PAUSE_S
         while True:
             try:
                 answer = await self._post(person_id, path, body, headers)
-                if answer.status == 202:
-                    # it is taken; the same again is answered with the verdict once there is one
-                    await asyncio.sleep(VERDICT_PAUSE_S)
-                elif answer.status < 500 and answer.code != "idempotency_in_progress":
+                if answer.status < 500 and answer.code != "idempotency_in_progress":
                     return answer
             except (aiohttp.ClientError, ConnectionError):
                 self.unanswered += 1
             self.retries += 1
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _post(self, person_id: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         base = self.bases[next(self._turn) % len(self.bases)]

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -20,7 +21,7 @@ from aiohttp import web
 
 from checkin_service import __main__ as command_line
 from checkin_service import app
-from checkin_service.adapters.postgres import database
+from checkin_service.adapters.postgres import database, migrate
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores
@@ -165,6 +166,17 @@ def analyse_in_workers() -> None:
     command_line.make_app = app.make_app  # type: ignore[attr-defined]
 
 
+def know_also(folder: Path) -> None:
+    """As a version does to which these migrations have been added."""
+    ours = migrate.migration_scripts
+
+    def scripts(series: str = migrate.MAIN) -> dict[str, str]:
+        added = {file.name: file.read_text("utf-8") for file in sorted(folder.glob(series))}
+        return ours(series) | added
+
+    migrate.migration_scripts = scripts
+
+
 SWITCHES = {
     "--analyse-for-real": analyse_for_real,
     "--analyse-in-workers": analyse_in_workers,
@@ -207,6 +219,7 @@ def main() -> None:
     for name in ("database", "redis", "data-dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--migrations", type=Path, help="a newer version's, beside this one's")
     parser.add_argument("--set", action="append", default=[], help="a setting, NAME=VALUE")
     for switch, turn_off in SWITCHES.items():
         parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
@@ -217,6 +230,8 @@ def main() -> None:
     command_line.make_app = make_fixed  # type: ignore[attr-defined]
     for turn_off in options.switched_off or ():
         turn_off()
+    if options.migrations:
+        know_also(options.migrations)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
 

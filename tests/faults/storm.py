@@ -91,10 +91,12 @@ async def submit_all(caller: Caller, storm: Storm) -> None:
 
 
 async def strike_all_along(weather: Weather, storm: Storm, strike: Strike) -> None:
-    """Strikes, with the strike's number, whenever a share of the answers has come."""
+    """Strikes, with the strike's number, whenever a share of the answers has come; fails when none comes."""
+    caller = weather.caller
     for number in range(storm.strikes):
         share = (number + 1) * storm.submissions // (storm.strikes + 1)
-        await until(lambda share=share: weather.caller.judged >= share)  # type: ignore[misc]
+        while caller.judged < share:
+            await until(lambda before=caller.judged: caller.judged > before)  # type: ignore[misc]
         await strike(weather, number)
 
 

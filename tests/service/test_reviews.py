@@ -182,7 +182,13 @@ async def test_an_accepted_review_is_an_acceptance_as_of_the_submission(stage: S
     assert await told(stage, "T1") == ["member_in_review", "review_decided", "member_accepted"]
     [row] = await audited(stage, "decide_review")
     assert (row["actor"], row["task_id"]) == (REVIEWER, "T1")
-    details = {"review_id": review_id, "person_id": "p-1", "decision": "accept", "state": "accepted"}
+    details = {
+        "review_id": review_id,
+        "person_id": "p-1",
+        "received_at": "2026-03-20T04:00:00+00:00",
+        "decision": "accept",
+        "state": "accepted",
+    }
     assert json.loads(row["details"]) == details
 
 
@@ -290,7 +296,7 @@ async def test_a_key_makes_a_decision_repeatable_and_is_required(stage: Stage) -
     assert (bare.status, bare.code) == (400, "idempotency_key_required")
 
 
-@pytest.mark.parametrize("review_id", [str(uuid4()), "x", "T1"])
+@pytest.mark.parametrize("review_id", ["0190a9e8-5f3c-7c55-9d3e-2f8f6c1f6a11", "x", "T1"])
 async def test_what_is_no_review(stage: Stage, review_id: str) -> None:
     for reply in (
         await decide(stage, review_id),

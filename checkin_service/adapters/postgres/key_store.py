@@ -61,10 +61,10 @@ async def migrate_key_store_where_allowed(connection: Connection) -> None:
 async def _migrate(connection: Connection) -> list[str]:
     try:
         async with connection.transaction():
-            # before the schema, which several could not make at once
+            # several could not make it at once
             await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            return await migrate(connection, KEY_STORE)
+        return await migrate(connection, KEY_STORE)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseSetupError(f"this role can't make the key store ({error}): {HOW_TO_MIGRATE}") from error
 

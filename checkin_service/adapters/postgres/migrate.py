@@ -1,13 +1,22 @@
-"""Plain SQL migrations, forward only, applied once each in the order of their names."""
+"""Plain SQL migrations, forward only, applied once each in the order of their names, each in a transaction of its own.
 
+A migration is applied while the version before it serves. Its header may name the last migration of the oldest version
+that can go on beside it: `-- runs-beside: 0002_rights.sql`. That is kept in the database, where an older version reads
+it. How to write one: docs/operations.md, "Upgrade".
+"""
+
+import asyncio
 import hashlib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from importlib import resources
+from typing import Any
 
 import asyncpg
 
-from checkin_service.adapters.postgres.database import Connection, DatabaseSetupError
+from checkin_service.adapters.postgres.database import SESSION_SETTINGS, Connection, DatabaseSetupError
 
 # One migrator at a time, whichever process it runs in.
 MIGRATION_LOCK = 0x636869
@@ -15,24 +24,45 @@ MIGRATION_LOCK = 0x636869
 # The files of the main database, and of the key store.
 MAIN, KEY_STORE = "[0-9]*.sql", "key_store_[0-9]*.sql"
 
+LOCK_TIMEOUT = "300ms"
+"""So long a migration waits for a table, and whoever comes after it to that table with it."""
+LOCK_PAUSE_S = 1.0
+"""For whom it has kept waiting, before it tries again."""
+LOCK_TRIES = 60
+
 HOW_TO_MIGRATE = (
     "run `python -m checkin_service migrate` with CHECKIN_MIGRATION_DATABASE_URL of the tables' owner"
 )
 
+_RUNS_BESIDE = re.compile(r"^-- runs-beside: (\S+)$", re.MULTILINE)
+
 
 async def migrate(connection: Connection, series: str = MAIN) -> list[str]:
-    """Applies what is missing, all or nothing, and returns the names applied. Safe to run at any time.
+    """Applies what is missing and returns the names applied. Safe to run at any time: one that waits too long for a
+    lock lets the traffic pass and tries again.
 
-    Raises `DatabaseSetupError` for a database of a newer version or an unpublished one, or a role without the rights.
+    Raises `DatabaseSetupError` for a database of a newer version or an unpublished one, a role without the rights, a
+    migration beside which the processes that run can't go on, and locks that somebody holds for good.
     """
     try:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
-            if missing := await missing_migrations(connection, series):
-                await _apply(connection, missing)
+        async with _alone(connection):
+            missing = await missing_migrations(connection, series)
+            await _refuse_beside_others(connection, missing)
+            for name, text in missing.items():
+                await _apply_patiently(connection, name, text)
             return list(missing)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseSetupError(f"this role can't migrate ({error}): {HOW_TO_MIGRATE}") from error
+
+
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncIterator[None]:
+    """The only migrator of this database."""
+    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    try:
+        yield
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
 
 
 async def migrate_at(url: str) -> list[str]:
@@ -68,33 +98,81 @@ async def may_rewrite(connection: Connection) -> bool:
 async def missing_migrations(connection: Connection, series: str = MAIN) -> Mapping[str, str]:
     """Name and text of what was not applied yet, in order; only looks.
 
-    Raises `DatabaseSetupError` for a database of a newer version or an unpublished one.
+    Raises `DatabaseSetupError` for a database of an unpublished version, or of a newer one beside which this can't run.
     """
     scripts = migration_scripts(series)
     applied = await _applied(connection)
-    _refuse_newer(applied.keys() - scripts.keys())
-    _refuse_other({name for name, digest in applied.items() if digest != _digest(scripts[name])})
+    newer = {name: row["runs_beside"] for name, row in applied.items() if name not in scripts}
+    _refuse_newer({name for name, runs_beside in newer.items() if runs_beside not in scripts})
+    _refuse_other(
+        {name for name, row in applied.items() if name in scripts and row["digest"] != _digest(scripts[name])}
+    )
     return {name: text for name, text in scripts.items() if name not in applied}
 
 
-async def _applied(connection: Connection) -> dict[str, str | None]:
-    """Digest by name. None where the table knows none."""
+async def _applied(connection: Connection) -> dict[str, Any]:
+    """Digest and `runs_beside` by name; None where the table knows none."""
     if await connection.fetchval("SELECT to_regclass('migration') IS NULL"):
         return {}
-    rows = await connection.fetch("SELECT name, to_jsonb(m)->>'digest' AS digest FROM migration m")
-    return {row["name"]: row["digest"] for row in rows}
-
-
-async def _apply(connection: Connection, missing: Mapping[str, str]) -> None:
-    await connection.execute(
+    rows = await connection.fetch(
         """
-        CREATE TABLE IF NOT EXISTS migration (
-            name text PRIMARY KEY, digest text NOT NULL, at timestamptz NOT NULL DEFAULT now())
+        SELECT name, to_jsonb(m)->>'digest' AS digest, to_jsonb(m)->>'runs_beside' AS runs_beside FROM migration m
         """
     )
-    for name, text in missing.items():
+    return {row["name"]: row for row in rows}
+
+
+async def _refuse_beside_others(connection: Connection, missing: Mapping[str, str]) -> None:
+    """A migration that says nothing is for nobody to run beside. An empty database serves nobody."""
+    applied = await _applied(connection)
+    breaking = [name for name, text in missing.items() if _runs_beside(text) not in applied]
+    if not applied or not breaking:
+        return
+    serving = await connection.fetchval(
+        """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()
+        """,
+        SESSION_SETTINGS["application_name"],
+    )
+    if serving:
+        raise DatabaseSetupError(
+            f"no older version can run beside {', '.join(breaking)}, and {serving} connections are served by one: "
+            "stop every process of the service, then " + HOW_TO_MIGRATE
+        )
+
+
+async def _apply_patiently(connection: Connection, name: str, text: str) -> None:
+    for _ in range(LOCK_TRIES):
+        try:
+            await _apply(connection, name, text)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(LOCK_PAUSE_S)
+        else:
+            return
+    raise DatabaseSetupError(
+        f"{name} can't be applied: somebody holds a table that it needs; find who that is in pg_locks, and try again"
+    )
+
+
+async def _apply(connection: Connection, name: str, text: str) -> None:
+    async with connection.transaction():
+        await connection.execute(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0"
+        )
+        await connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS migration (
+                name text PRIMARY KEY, digest text NOT NULL, runs_beside text, at timestamptz NOT NULL DEFAULT now())
+            """
+        )
         await connection.execute(text)
-        await connection.execute("INSERT INTO migration (name, digest) VALUES ($1, $2)", name, _digest(text))
+        await connection.execute(
+            "INSERT INTO migration (name, digest, runs_beside) VALUES ($1, $2, $3)",
+            name,
+            _digest(text),
+            _runs_beside(text),
+        )
 
 
 def migration_scripts(series: str = MAIN) -> dict[str, str]:
@@ -103,6 +181,11 @@ def migration_scripts(series: str = MAIN) -> dict[str, str]:
     return {
         f.name: f.read_text("utf-8") for f in sorted(files, key=lambda f: f.name) if fnmatch(f.name, series)
     }
+
+
+def _runs_beside(text: str) -> str | None:
+    found = _RUNS_BESIDE.search(text)
+    return found[1] if found else None
 
 
 def _digest(text: str) -> str:
