@@ -24,6 +24,8 @@ DATABASE_FAILURES: tuple[type[BaseException], ...] = (
     asyncpg.PostgresSystemError,
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
+    # a migration has changed what a prepared statement gives; the next time it is prepared anew
+    asyncpg.InvalidCachedStatementError,
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
