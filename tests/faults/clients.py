@@ -153,7 +153,8 @@ class Caller:
         while True:
             try:
                 answer = await self._post(person_id, path, body, headers)
-                if answer.status < 500 and answer.code != "idempotency_in_progress":
+                # 202: taken, and the same again is answered with the verdict once there is one
+                if answer.status < 500 and answer.status != 202 and answer.code != "idempotency_in_progress":
                     return answer
             except (aiohttp.ClientError, ConnectionError):
                 self.unanswered += 1
