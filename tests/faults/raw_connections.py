@@ -3,9 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PATIENCE_S = 90
@@ -13,12 +13,13 @@ PATIENCE_S = 90
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came back: status 0 when the connection ended without an answer."""
+    """What came back: status 0 when the connection ended without an answer. `fields` are the headers, in lower case."""
 
     status: int
     content_type: str
     body: bytes
     seconds: float
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problem(self) -> Any:
@@ -72,7 +73,7 @@ async def hear(reader: asyncio.StreamReader, since: float) -> Heard:
     line, *fields = head.decode("latin-1").split("\r\n")
     named = dict(field.lower().split(": ", 1) for field in fields if field)
     body = await reader.readexactly(int(named.get("content-length", 0)))
-    return Heard(int(line.split()[1]), named.get("content-type", ""), body, time.monotonic() - since)
+    return Heard(int(line.split()[1]), named.get("content-type", ""), body, time.monotonic() - since, named)
 
 
 async def _drip(writer: asyncio.StreamWriter, then: bytes, pause_s: float) -> None:

@@ -20,17 +20,17 @@ import uvloop
 from aiohttp import web
 
 from checkin_service import __main__ as command_line
-from checkin_service import app
+from checkin_service import app, overload
 from checkin_service.adapters.postgres import database, migrate
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.token_keys import development_key_set
 from checkin_service.app import Stores
 from checkin_service.core_files import leave_no_core_file
 from checkin_service.logs import configure_logs
-from checkin_service.settings import read_settings
+from checkin_service.settings import Settings, read_settings
 from checkin_service.usecases import submit_check_in
 from checkin_service.usecases.submit_check_in import Judge
-from checkin_service.web import body, form, server
+from checkin_service.web import admission, body, form, server
 from face import Analysis, WorkerPool
 from tests.service.databases import service_url
 from tests.service.fixed_engine import FixedEngine
@@ -159,6 +159,22 @@ def analyse_for_real() -> None:
     command_line.make_app = app.make_app  # type: ignore[attr-defined]
 
 
+def analyse_at_pace(analysis_s: float) -> None:
+    """In workers as `serve` has them, that take so long over each photograph."""
+
+    def open_faces(settings: Settings) -> WorkerPool:
+        return WorkerPool(
+            "tests.faults.paced_engine:PacedEngine",
+            {"analysis_s": analysis_s},
+            workers=settings.face_workers,
+            queue_limit=settings.face_queue,
+            deadline_s=settings.face_deadline_s,
+            patience_s=settings.face_deadline_s,
+        )
+
+    command_line.make_app = partial(app.make_app, open_faces=open_faces)  # type: ignore[attr-defined]
+
+
 def analyse_in_workers() -> None:
     """That obey a marked photograph."""
     service: Any = app
@@ -177,7 +193,21 @@ def know_also(folder: Path) -> None:
     migrate.migration_scripts = scripts
 
 
+def judge_nothing_later() -> None:
+    """What promise 24 forbids: what was put off is put off for ever."""
+
+    async def judge_nothing(*_: Any) -> None: ...
+
+    overload._judge_for_ever = judge_nothing  # type: ignore[assignment]
+
+
+def admit_everybody() -> None:
+    """What promise 13 forbids."""
+    admission.Admission.admits = lambda *_: True  # type: ignore[method-assign]
+
+
 SWITCHES = {
+    "--admit-everybody": admit_everybody,
     "--analyse-for-real": analyse_for_real,
     "--analyse-in-workers": analyse_in_workers,
     "--analyse-slowly": analyse_slowly,
@@ -187,6 +217,7 @@ SWITCHES = {
     "--do-not-drain": do_not_drain,
     "--impatient": be_impatient,
     "--in-haste": be_in_haste,
+    "--judge-nothing-later": judge_nothing_later,
     "--never-analyse": never_analyse,
     "--patient": be_patient,
     "--say-bodies": say_bodies,
@@ -220,6 +251,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--migrations", type=Path, help="a newer version's, beside this one's")
+    parser.add_argument("--analysis-s", type=float, help="what a photograph takes in a face worker")
     parser.add_argument("--set", action="append", default=[], help="a setting, NAME=VALUE")
     for switch, turn_off in SWITCHES.items():
         parser.add_argument(switch, action="append_const", dest="switched_off", const=turn_off)
@@ -228,6 +260,8 @@ def main() -> None:
     leave_no_core_file()
     make_fixed = partial(app.make_app, open_faces=lambda _: UnhurriedEngine().running())
     command_line.make_app = make_fixed  # type: ignore[attr-defined]
+    if options.analysis_s is not None:
+        analyse_at_pace(options.analysis_s)
     for turn_off in options.switched_off or ():
         turn_off()
     if options.migrations:
