@@ -42,6 +42,7 @@ COMPATIBLE = {
     """,
 }
 RENAMED = {"0099_another_name.sql": "ALTER TABLE attempt RENAME COLUMN outcome TO result"}
+RENAMED_KEY = {"key_store_0099_another_name.sql": "ALTER TABLE data_key RENAME COLUMN wrapped_key TO wrapped"}
 
 
 Newer = Callable[[Mapping[str, str]], Path]
@@ -134,10 +135,16 @@ async def test_control_an_old_version_breaks_beside_another_name(
     record.control("a column renamed while the old version runs: a check-in is a 500")
 
 
+@pytest.mark.parametrize("scripts", [RENAMED, RENAMED_KEY])
 async def test_an_old_version_does_not_start_where_it_would_break(
-    database_url: str, stores: EmbeddedStores, newer: Newer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    database_url: str,
+    stores: EmbeddedStores,
+    newer: Newer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    scripts: Mapping[str, str],
 ) -> None:
-    newer(RENAMED)
+    newer(scripts)
     await upgrade(database_url)
     monkeypatch.undo()
     with pytest.raises(DatabaseSetupError, match="newer version"):
