@@ -1,6 +1,8 @@
 """What runs beside the requests of a process: it sees how much there is to do, and judges what was put off."""
 
 import asyncio
+import math
+import time
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
@@ -77,11 +79,12 @@ async def look_for_deadlines(database: Database, admission: Admission) -> None:
     if not within:
         return
     async with database.connection() as connection:
-        task_ids = await deferred.tasks_near_a_deadline(connection, within)
+        left_s = await deferred.tasks_near_a_deadline(connection, within)
+        admission.next_end = time.monotonic() + min(left_s.values(), default=math.inf)
         # rosters never change, and on a last evening they are long
-        if task_ids != admission.closing_tasks:
-            admission.closing = await deferred.members_of(connection, task_ids)
-            admission.closing_tasks = task_ids
+        if left_s.keys() != admission.closing_tasks:
+            admission.closing = await deferred.members_of(connection, left_s.keys())
+            admission.closing_tasks = frozenset(left_s)
 
 
 async def _judge_for_ever(judge: Judge, admission: Admission) -> None:

@@ -65,7 +65,8 @@ _LIMITS: Mapping[Urgency, _Limit] = {
 class Admission:
     """One a process. `admitted`: photographs let in and not yet analysed; `bodies`: their bytes. Others keep up
     `backlog`, the submissions to be judged later, `oldest_s`, how long the first of them waits, `closing`, who is on
-    one of the tasks that close soon, `closing_tasks`, and `lag_s`."""
+    one of the tasks that close soon, `closing_tasks`, when the first of these does, `next_end`, by the monotonic clock,
+    and `lag_s`."""
 
     settings: Settings
     faces: FaceEngine
@@ -77,6 +78,7 @@ class Admission:
     oldest_s: float = 0.0
     closing_tasks: frozenset[str] = frozenset()
     closing: frozenset[str] = frozenset()
+    next_end: float = math.inf
     lag_s: float = 0.0
     _taking_until: float = 0.0
     _booked_until: dict[bool, float] = field(default_factory=dict)
@@ -151,15 +153,19 @@ class Admission:
 
     def _retry_after_s(self, near_a_deadline: bool) -> int:
         """Each refusal books the next place, so that not all come back together."""
-        each_s = self.faces.stats.analysis_s / self.settings.face_workers
+        now, each_s = time.monotonic(), self.faces.stats.analysis_s / self.settings.face_workers
         wait_s, longest_s = self.expected_wait_s, _LONGEST_RETRY_S
         if near_a_deadline:
-            each_s, wait_s, longest_s = _RECEIPT_S, 0.0, _LONGEST_RETRY_NEAR_A_DEADLINE_S
-        now = time.monotonic()
+            each_s, wait_s, longest_s = _RECEIPT_S, 0.0, self._longest_retry_s(now)
         booked = max(self._booked_until.get(near_a_deadline, 0.0), now) + each_s
         self._booked_until[near_a_deadline] = min(booked, now + longest_s)
         ahead_s = min(wait_s + self._booked_until[near_a_deadline] - now, longest_s)
         return max(1, math.ceil(_jitter.uniform(0.7, 1.3) * ahead_s))
+
+    def _longest_retry_s(self, now: float) -> float:
+        """Near a deadline: there is time for another try after the next."""
+        left_s = self.next_end - now
+        return min(left_s / 3, _LONGEST_RETRY_NEAR_A_DEADLINE_S) if left_s > 0 else 1.0
 
 
 @dataclass(slots=True)

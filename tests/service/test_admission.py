@@ -1,6 +1,7 @@
 """Who is let in while more comes than can be done: the figures by themselves, and what callers see of them."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -163,6 +164,16 @@ def test_who_is_near_a_deadline_is_told_to_come_back_soon() -> None:
     told = [refused(busy, "p-1").params["retry_after_s"] for _ in range(5000)]
     assert (told[0], max(told)) == (1, 10)
     assert refused(busy, "p-2").params["retry_after_s"] == 51
+
+
+@pytest.mark.usefixtures("even_handed")
+def test_who_is_told_to_come_back_can_do_so_twice_before_the_end() -> None:
+    busy = admission_of()
+    busy.closing, busy.next_end = frozenset({"p-1"}), time.monotonic() + 15
+    told = [refused(busy, "p-1").params["retry_after_s"] for _ in range(5000)]
+    assert max(told) == 5
+    busy.next_end = time.monotonic() - 1
+    assert refused(busy, "p-1").params["retry_after_s"] == 1
 
 
 def test_not_all_are_told_the_same_time() -> None:

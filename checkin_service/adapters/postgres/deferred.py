@@ -1,6 +1,6 @@
 """Submissions that were taken near their deadline and wait to be judged: docs/decisions/0010-overload.md."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -108,18 +108,18 @@ async def read_backlog(connection: Connection) -> Backlog:
     return Backlog(**row)
 
 
-async def tasks_near_a_deadline(connection: Connection, within: timedelta) -> frozenset[str]:
-    """Those that close so soon."""
+async def tasks_near_a_deadline(connection: Connection, within: timedelta) -> Mapping[str, float]:
+    """Those that close so soon, with the seconds until then."""
     # the instant by a SELECT of its own: the index serves no condition on a function that may change between rows
     rows = await connection.fetch(
         """
-        SELECT task_id FROM task
+        SELECT task_id, extract(epoch FROM closes_at - checkin_now())::double precision AS seconds FROM task
         WHERE closes_at > (SELECT checkin_now()) AND closes_at <= (SELECT checkin_now() + $1)
           AND voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review')
         """,
         within,
     )
-    return frozenset(row["task_id"] for row in rows)
+    return {row["task_id"]: row["seconds"] for row in rows}
 
 
 async def members_of(connection: Connection, task_ids: Collection[str]) -> frozenset[str]:
