@@ -47,7 +47,11 @@ class LiveService:
 
 @contextmanager
 def live_service() -> Iterator[LiveService]:
-    with temporary_stores() as stores, temporary_data_dir() as data_dir, _running_loop() as loop:
+    with (
+        temporary_stores(in_memory=True) as stores,
+        temporary_data_dir() as data_dir,
+        _running_loop() as loop,
+    ):
         assert stores.database_url is not None
         assert stores.redis_url is not None
         service = running_service(

@@ -9,23 +9,31 @@ import pytest
 import pytest_asyncio
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from tests.embedded.temporary import temporary_stores
 from tests.faults import nemesis
 from tests.faults.clients import Caller, calling
 from tests.faults.engines import FIXED, REAL, REAL_IN_FULL, Engine
 from tests.faults.nemesis import OwnStores
 from tests.faults.processes import processes
 from tests.faults.record import Record
-from tests.service.conftest import database_url, databases, no_sweeps_in_between, stores
+from tests.service.conftest import database_url, databases, no_sweeps_in_between
 from tests.service.databases import Databases
 from tests.service.stage import Stage
 
-__all__ = ["database_url", "databases", "no_sweeps_in_between", "stores"]
+__all__ = ["database_url", "databases", "no_sweeps_in_between"]
 
 
 @pytest.fixture(scope="session")
 def full() -> bool:
     """Whether the promises' full counts are wanted: CHECKIN_FAULTS=full, minutes instead of seconds."""
     return os.environ.get("CHECKIN_FAULTS") == "full"
+
+
+@pytest.fixture(scope="session")
+def stores(full: bool) -> Iterator[EmbeddedStores]:
+    """On a disk in the full form."""
+    with temporary_stores(in_memory=not full) as running:
+        yield running
 
 
 def promise_of(file: Path) -> int | None:

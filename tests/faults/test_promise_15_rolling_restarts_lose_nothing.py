@@ -15,6 +15,7 @@ from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.token_keys import development_token
 from tests.faults.balancer import Balancer, balancing
 from tests.faults.clients import Caller, Submission, calling
+from tests.faults.engines import Engine
 from tests.faults.processes import ServiceProcess, processes
 from tests.faults.raw_connections import Heard, connected, hear
 from tests.faults.record import Record
@@ -43,16 +44,22 @@ class Rolled:
 
 
 async def roll(
-    rolled: Rolled, stage: Stage, stores: EmbeddedStores, folder: Path, storm: Storm, *switches: str
+    rolled: Rolled,
+    stage: Stage,
+    stores: EmbeddedStores,
+    folder: Path,
+    storm: Storm,
+    engine: Engine,
+    *switches: str,
 ) -> None:
     """Restarts one process after the other, as often as the storm strikes, while check-ins come through a balancer."""
     await enrol_all(stage, storm)
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
     grace = f"CHECKIN_DRAIN_GRACE_S={GRACE_S}"
     async with (
-        processes(2, folder, *at, "--analyse-slowly", "--set", grace, *switches) as pair,
+        processes(2, folder, *at, "--analyse-slowly", "--set", grace, *engine.switches, *switches) as pair,
         balancing(pair) as (base, balancer),
-        calling([base], at[2]) as rolled.caller,
+        calling([base], at[2], engine) as rolled.caller,
         asyncio.TaskGroup() as group,
     ):
         restarting = group.create_task(restart_by_turns(pair, balancer, storm.strikes, rolled.took_s))
@@ -86,10 +93,10 @@ async def come_evenly(
 
 
 async def test_restarts_under_load_reset_nobody_and_lose_nothing(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, full: bool, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, full: bool, record: Record
 ) -> None:
     storm, rolled = FULL if full else SHORT, Rolled()
-    await roll(rolled, stage, stores, tmp_path, storm)
+    await roll(rolled, stage, stores, tmp_path, storm, engine)
     assert rolled.caller
     assert rolled.resets == 0
     assert await broken_promises(stage, rolled.caller, storm) == []
@@ -101,10 +108,10 @@ async def test_restarts_under_load_reset_nobody_and_lose_nothing(
 
 
 async def test_control_without_draining_connections_are_reset(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, record: Record
 ) -> None:
     rolled = Rolled()
-    rolling = asyncio.create_task(roll(rolled, stage, stores, tmp_path, SHORT, "--do-not-drain"))
+    rolling = asyncio.create_task(roll(rolled, stage, stores, tmp_path, SHORT, engine, "--do-not-drain"))
     await until(lambda: rolled.resets or rolling.done())
     rolling.cancel()
     await asyncio.wait([rolling])
@@ -150,14 +157,19 @@ async def refuses(port: int) -> None:
 
 
 async def leave(
-    stage: Stage, stores: EmbeddedStores, folder: Path, *switches: str, finish: bool = True
+    stage: Stage,
+    stores: EmbeddedStores,
+    folder: Path,
+    engine: Engine,
+    *switches: str,
+    finish: bool = True,
 ) -> Left:
     """A process is told to stop when all of these have begun; they go on once its listener has gone, if at all."""
     await stage.ready_task("T1", "p-0", "p-1")
     at = stage.database_url, stores.redis_url or "", stage.settings.data_dir
     async with (
-        processes(1, folder, *at, "--analyse-slowly", *switches) as [process],
-        calling([process.base], at[2]) as caller,
+        processes(1, folder, *at, "--analyse-slowly", *engine.switches, *switches) as [process],
+        calling([process.base], at[2], engine) as caller,
         AsyncExitStack() as stack,
     ):
 
@@ -198,24 +210,26 @@ async def leave(
     return replace(left, hung_up=row["count"])
 
 
-async def test_whoever_has_come_is_answered(stage: Stage, stores: EmbeddedStores, tmp_path: Path) -> None:
-    left = await leave(stage, stores, tmp_path)
+async def test_whoever_has_come_is_answered(
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine
+) -> None:
+    left = await leave(stage, stores, tmp_path, engine)
     assert [heard.status for heard in left.backlog] == [200] * 20
     assert (left.head.status, left.body.status, left.idle) == (200, 201, b"")
     assert left.hung_up == 1
 
 
 async def test_who_still_sends_at_the_end_is_sent_elsewhere(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine
 ) -> None:
-    left = await leave(stage, stores, tmp_path, "--in-haste", finish=False)
+    left = await leave(stage, stores, tmp_path, engine, "--in-haste", finish=False)
     for heard in (left.head, left.body):
         assert (heard.status, heard.problem["code"]) == (503, "unavailable")
 
 
 async def test_control_without_draining_who_still_sends_hears_nothing(
-    stage: Stage, stores: EmbeddedStores, tmp_path: Path, record: Record
+    stage: Stage, stores: EmbeddedStores, tmp_path: Path, engine: Engine, record: Record
 ) -> None:
-    left = await leave(stage, stores, tmp_path, "--do-not-drain")
+    left = await leave(stage, stores, tmp_path, engine, "--do-not-drain")
     assert (left.head.status, left.body.status) == (0, 0)
     record.control("without draining: a half-sent head and a half-sent check-in hear nothing")

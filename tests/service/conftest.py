@@ -20,7 +20,7 @@ SetClock = Callable[[datetime], Awaitable[None]]
 
 @pytest.fixture(scope="session")
 def stores() -> Iterator[EmbeddedStores]:
-    with temporary_stores() as running:
+    with temporary_stores(in_memory=True) as running:
         yield running
 
 
