@@ -17,7 +17,8 @@ from tests.faults.record import Record
 from tests.faults.storm import run_faster
 from tests.service.stage import Stage
 
-PERSONS = 8
+# so many that the full form has a photograph for each of their tasks
+PERSONS = 16
 # What only the one statement has among its values that receives a submission, and only the one that settles it.
 RECEIVING, SETTLING = b"the-key", b'"attempts_left"'
 
