@@ -36,7 +36,7 @@ from checkin_service.adapters.token_keys import KeySetError, TokenKeys
 from checkin_service.adapters.wrapping_keys import load_wrapping_keys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
-from checkin_service.overload import run_beside
+from checkin_service.overload import look_for_deadlines, run_beside
 from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.usecases.after_restore import notice_restore
@@ -128,6 +128,8 @@ def _wire(
     async def wired(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[SERVICES] = await _open_services(stack, settings, stores, open_faces, clock)
+            # before the first who comes may be near one
+            await look_for_deadlines(app[SERVICES].database, app[SERVICES].admission)
             run_beside(stack, judge_of(app[SERVICES]), app[SERVICES].admission)
             sweeper = asyncio.create_task(_sweep_for_ever(app[SERVICES]))
             yield

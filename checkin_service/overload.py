@@ -59,9 +59,11 @@ async def _watch_backlog(admission: Admission) -> None:
             await look_at_backlog(admission.database, admission, admission.metrics)
             if look % _LOOKS == 0:
                 await look_for_deadlines(admission.database, admission)
+            look += 1
         except OUR_FAILURES as error:
             log.warning("watch_failed", error=type(error).__name__)
-        look += 1
+        except Exception as error:  # noqa: BLE001  a defect of ours must not end the watching
+            log.critical("defect", error=type(error).__name__, at=place_of(error))
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 
