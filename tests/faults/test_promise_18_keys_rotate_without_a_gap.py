@@ -227,8 +227,8 @@ async def test_wrapping_keys_rotate_under_load(
     monkeypatch.setattr(rekeying, "BATCH", 5)
     rotations, again = [("key-2", "SM4-GCM"), ("key-3", "AES-256-GCM")] if full else [("key-2", "SM4-GCM")], 0
     async with site(stores, await databases.make(), tmp_path) as (rotated, firm):
-        async with under_load(firm, 8 if full else 3):
-            await some_more(firm, 200 if full else 15)
+        async with under_load(firm, 8 if full else 1):
+            await some_more(firm, 200 if full else 8)
             for key_id, algorithm in rotations:
                 again += await rotate(rotated, firm, key_id, algorithm)
         read = await rotated.read_every_template()
