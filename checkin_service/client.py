@@ -141,7 +141,11 @@ class FeedRestarted(Refused):
 
 class Unreachable(Exception):
     """Nobody answered, or only that it is too busy, for as long as this client is patient. Whether a change was made
-    is not known; the same call again is safe."""
+    is not known; the same call again is safe. `reply`: the last one, when there was any."""
+
+    def __init__(self, call: str, reply: "Reply | None") -> None:
+        super().__init__(f"{call}: {_why(reply)}")
+        self.reply = reply
 
 
 # --- Sending ---
@@ -189,10 +193,10 @@ class Sender:
             reply = await self._send(method, path, await token(), **request)
             if reply and not _asks_to_come_back(reply):
                 return reply
-            pause_s, why = _pause_s(reply, failed), _why(reply)
+            pause_s = _pause_s(reply, failed)
             if time.monotonic() + pause_s > until:
-                raise Unreachable(f"{method} {path}: {why}")
-            self.retried(why)
+                raise Unreachable(f"{method} {path}", reply)
+            self.retried(_why(reply))
             failed += 1
             await asyncio.sleep(pause_s)
 
@@ -293,7 +297,9 @@ class CheckInClient:
             await self._change("POST", f"/v1/tasks/{task_id}/{command}", json=body, headers=headers)
         )
 
-    async def changes(self, after: str = "", pause_s: float | None = None) -> AsyncGenerator[ChangePage, None]:
+    async def changes(
+        self, after: str = "", pause_s: float | None = None
+    ) -> AsyncGenerator[ChangePage, None]:
         """The feed from a cursor on, page by page; empty pages are left out. `pause_s`: goes on for ever and waits so
         long at the feed's end; None: ends there. Raises `FeedRestarted` for a cursor of before a restore."""
         while True:

@@ -1,15 +1,17 @@
 """The callers' side of HTTP: tokens, patience with a service that is busy, and what came back."""
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from checkin_service import client
 from checkin_service.adapters.token_keys import development_token
+from checkin_service.client import Sender, Unreachable
 
 Json = dict[str, Any]
 Form = tuple[bytes, dict[str, str]]
@@ -18,8 +20,7 @@ _TOKEN_S = 600
 _ANSWER_S = 30
 # How long a caller goes on trying where the service asks to come back, or can't be reached.
 _PATIENCE_S = 60
-_UNREACHABLE_PAUSE_S = 0.5
-_COME_BACK = frozenset({"unavailable", "rate_limited", "idempotency_in_progress"})
+_NO_REPLY = client.Reply(0, {}, b'{"code": "unreachable"}')
 
 
 class SimulationError(RuntimeError):
@@ -62,32 +63,17 @@ class Client:
 
     async def call(self, method: str, path: str, sub: str, scope: str, **request: Any) -> Reply:
         """The first answer that does not ask to come back, or the last one within a minute."""
-        given_up = time.monotonic() + _PATIENCE_S
-        while True:
-            reply, pause_s = await self._send(method, path, sub, scope, **request)
-            may_go_on = reply.status == 0 or reply.code in _COME_BACK
-            if not may_go_on or time.monotonic() + pause_s > given_up:
-                return reply
-            self.retries[reply.code] = self.retries.get(reply.code, 0) + 1
-            await asyncio.sleep(pause_s)
-
-    async def _send(
-        self, method: str, path: str, sub: str, scope: str, **request: Any
-    ) -> tuple[Reply, float]:
-        """With the seconds after which it may be sent again."""
-        headers = {"Authorization": f"Bearer {self._token(sub, scope)}", **request.pop("headers", {})}
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+        sender = Sender(self.session, self.url, _PATIENCE_S, _ANSWER_S, self._count)
         try:
-            async with self.session.request(
-                method, self.url + path, headers=headers, timeout=timeout, **request
-            ) as answer:
-                body = await answer.read()
-                pause_s = float(answer.headers.get("Retry-After", _UNREACHABLE_PAUSE_S))
-                return Reply(answer.status, json.loads(body) if body else {}), pause_s
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return Reply(0, {"code": "unreachable"}), _UNREACHABLE_PAUSE_S
+            found = await sender.send(method, path, partial(self._token, sub, scope), **request)
+        except Unreachable as unreachable:
+            found = unreachable.reply or _NO_REPLY
+        return Reply(found.status, found.json())
 
-    def _token(self, sub: str, scope: str) -> str:
+    def _count(self, why: str) -> None:
+        self.retries[why] = self.retries.get(why, 0) + 1
+
+    async def _token(self, sub: str, scope: str) -> str:
         """One of the last ten minutes."""
         owner = sub, scope, int(time.monotonic() // _TOKEN_S)
         if owner not in self._tokens:
