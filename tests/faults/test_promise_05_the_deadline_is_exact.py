@@ -94,9 +94,9 @@ async def test_control_received_only_once_it_is_processed_it_would_be_late(
 ) -> None:
     submit = submit_check_in.submit_check_in
 
-    async def process_first(judge: submit_check_in.Judge, check_in: CheckIn) -> Any:
+    async def process_first(judge: submit_check_in.Judge, check_in: CheckIn, **mode: Any) -> Any:
         await judge.faces.analyse(check_in.selfie)
-        return await submit(judge, check_in)
+        return await submit(judge, check_in, **mode)
 
     monkeypatch.setattr(web_check_ins, "submit_check_in", process_first)
     refused, meanwhile = await judged_a_minute_late(stage)
