@@ -55,7 +55,9 @@ def run(promise: int, files: Sequence[Path], full: bool) -> Seen:
         record, results = Path(folder, "record.jsonl"), Path(folder, "results.xml")
         environment = {**os.environ, "CHECKIN_FAULTS_RECORD": str(record)}
         environment |= {"CHECKIN_FAULTS": "full" if full else ""}
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", *map(str, files)]
+        # what the service said is not what of a failure would be read first
+        options = ["-q", "--show-capture=no", f"--junitxml={results}"]
+        command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         since = time.monotonic()
         try:
             ended = subprocess.run(

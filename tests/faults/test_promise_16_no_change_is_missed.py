@@ -78,7 +78,8 @@ class Poller:
 
 async def polled(stage: Stage, rounds: int) -> list[Poller]:
     """What a steady and an often killed poller have kept while 32 writers wrote."""
-    await asyncio.gather(*(stage.register(f"T{n}", "p-1") for n in range(WRITERS)))
+    for n in range(WRITERS):
+        assert (await stage.register(f"T{n}", "p-1")).status == 201
     random = Random(16)
     pollers, written = [Poller(stage, random, 0), Poller(stage, random, 0.3)], asyncio.Event()
     async with asyncio.TaskGroup() as group:
