@@ -18,6 +18,7 @@ Connection = Any  # asyncpg's pooled proxy and plain connection share their meth
 DATABASE_FAILURES: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that ended in the middle of a reply
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
