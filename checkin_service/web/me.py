@@ -8,6 +8,7 @@ from checkin_service.adapters.postgres import persons, tasks
 from checkin_service.adapters.postgres.persons import Consent, MyTask
 from checkin_service.adapters.postgres.tasks import FenceVersion, TaskStatus
 from checkin_service.domain.next_step import next_step
+from checkin_service.domain.task import MemberStatus
 from checkin_service.usecases import consent
 from checkin_service.usecases.export_person import export_own
 from checkin_service.usecases.refusals import Refusal
@@ -137,10 +138,22 @@ def _task_json(
         "closes_at": instant_text(closes_at),
         "state": status.head.state,
         "own_state": own.state,
+        **_accepted_json(own),
         "reference": "ready" if own.has_reference else "missing",
         "attempts_left": max(0, attempts - task.counted_today),
         "next": step,
         "next_text": next_text(step, spoken, opens_at=status.opens_at, closes_at=closes_at),
+    }
+
+
+def _accepted_json(own: MemberStatus) -> dict[str, Any]:
+    """What the own acceptance is called, so that its receipt can be read again from any phone."""
+    if own.accepted_at is None:
+        return {}
+    return {
+        "accepted_at": instant_text(own.accepted_at),
+        "method": own.method,
+        "check_in_id": own.check_in_id,
     }
 
 

@@ -11,6 +11,7 @@ from checkin_service.web import (
     manual_requests,
     me,
     operations,
+    pages,
     persons,
     receipts,
     reports,
@@ -87,9 +88,16 @@ ROUTES = (
     Route("GET", "/openapi.yaml", operations.openapi),
 )
 
+# For browsers: no part of the API, and not in its document.
+PAGES = (
+    Route("GET", "/app", pages.app_redirect),
+    Route("GET", "/app/", pages.app_page),
+    Route("GET", "/app/{version}/{file}", pages.app_file),
+)
+
 
 def add_routes(app: web.Application) -> None:
-    for route in ROUTES:
+    for route in (*ROUTES, *PAGES):
         handler = _guarded(route) if route.scopes else route.handler
         # what can be got can also be asked for without its body
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)

@@ -1,0 +1,39 @@
+// What to do after an attempt to send, seen from its answer alone. Nothing here waits or sends.
+
+const MOST_WAIT_S = 30;
+const ASK_AGAIN_S = 2;
+
+/** Seconds of a `Retry-After` (seconds or a date), or null. */
+export function retryAfter(header, nowMs) {
+  if (!header) return null;
+  const seconds = /^\d+$/.test(header.trim()) ? Number(header) : (Date.parse(header) - nowMs) / 1000;
+  return Number.isFinite(seconds) ? Math.max(1, Math.ceil(seconds)) : null;
+}
+
+/** Seconds before the next try when nobody said how many. */
+export function backOff(tries) {
+  return Math.min(MOST_WAIT_S, 2 ** Math.max(1, tries));
+}
+
+/**
+ * The next step after sending: `answer` has `status` (0: none came), `code`, `wait` (seconds asked for, or null).
+ *
+ * done: judged. ask: taken, the verdict is to be asked for. again: the same bytes under the same key. sign_in: the same
+ * once there is a new token. consent: that was withdrawn. over: it can't succeed; a new one can.
+ */
+export function afterSending(answer, tries) {
+  const { status, code } = answer;
+  if (status === 202) return { step: "ask", wait: answer.wait ?? ASK_AGAIN_S };
+  if (status >= 200 && status < 300) return { step: "done" };
+  if (status === 401) return { step: "sign_in" };
+  if (code === "consent_required") return { step: "consent" };
+  const passing = status === 0 || status === 408 || status === 429 || status >= 500 || code === "idempotency_in_progress";
+  return passing ? { step: "again", wait: answer.wait ?? backOff(tries) } : { step: "over" };
+}
+
+/** The same after asking for a verdict. */
+export function afterAsking(answer, outcome, tries) {
+  if (answer.status === 200) return outcome === "pending" ? { step: "ask", wait: answer.wait ?? ASK_AGAIN_S } : { step: "done" };
+  const next = afterSending(answer, tries);
+  return next.step === "again" ? { step: "ask", wait: next.wait } : next;
+}
