@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -43,7 +44,8 @@ class Browser:
         message = {"id": number, "method": method, "params": params or {}}
         if session:
             message["sessionId"] = session
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         await self._connection.send_json(message)
         async with asyncio.timeout(WAIT_S):
             return await answer
@@ -101,11 +103,13 @@ class Browser:
 
 
 class Page:
-    """`faults`: what the page's scripts threw, and what its policy kept it from doing."""
+    """`faults`: what the page's scripts threw, and what its policy kept it from doing. `seen`: every event so far."""
 
     def __init__(self, browser: Browser, session: str, base: str, context: str) -> None:
         self.browser, self.session, self.base, self.context = browser, session, base, context
         self.faults: list[str] = []
+        self.seen: list[tuple[str, Json]] = []
+        self.taps = 0
         self._events: list[tuple[str, Json]] = []
         self._changed = asyncio.Event()
 
@@ -118,6 +122,7 @@ class Page:
             self.faults.append(details.get("exception", {}).get("description") or details["text"])
         if method == "Log.entryAdded" and params["entry"]["source"] in {"security", "violation"}:
             self.faults.append(params["entry"]["text"])
+        self.seen.append((method, params))
         self._events.append((method, params))
         self._changed.set()
 
@@ -165,7 +170,7 @@ class Page:
         """Waits until an expression is true, and gives its value."""
         try:
             async with asyncio.timeout(WAIT_S):
-                while (found := await self._tried(expression)) in _NOT_YET:
+                while (found := await self._tried(expression)) in _NOT_YET:  # noqa: ASYNC110
                     await asyncio.sleep(0.03)
                 return found
         except TimeoutError:
@@ -191,6 +196,7 @@ class Page:
               return hit && (found.contains(hit) || hit.contains(found)) ? at : null;
             }})()"""
         )
+        self.taps += 1
         await self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
         await self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
@@ -207,6 +213,33 @@ class Page:
             uploadThroughput=upload_bytes_per_s,
         )
 
+    async def hold(self, path: str, stage: str = "Request") -> None:
+        """From now on every call of this path waits, before it is sent or (`Response`) before its answer is seen."""
+        pattern = {"urlPattern": f"*{path}", "requestStage": stage}
+        await self.send("Fetch.enable", patterns=[pattern] if path else [])
+
+    async def held(self) -> str:
+        """The next call that waits."""
+        return str((await self.event("Fetch.requestPaused"))["requestId"])
+
+    async def let(self, held: str) -> None:
+        await self.send("Fetch.continueRequest", requestId=held)
+
+    async def lose(self, held: str) -> None:
+        """The network fails it."""
+        await self.send("Fetch.failRequest", requestId=held, errorReason="ConnectionReset")
+
+    async def answer(self, held: str, status: int, body: Json, **headers: str) -> None:
+        """An answer that did not come from the service."""
+        content = {"Content-Type": "application/json", **{n.replace("_", "-"): v for n, v in headers.items()}}
+        await self.send(
+            "Fetch.fulfillRequest",
+            requestId=held,
+            responseCode=status,
+            responseHeaders=[{"name": name, "value": value} for name, value in content.items()],
+            body=base64.b64encode(json.dumps(body).encode()).decode(),
+        )
+
     async def screenshot(self, name: str) -> None:
         """Kept under .artifacts/, for people to look at."""
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
@@ -216,14 +249,10 @@ class Page:
 
 @asynccontextmanager
 async def chromium(camera: Path) -> AsyncIterator[Browser]:
-    """Chromium without a window, whose camera plays a file of Motion JPEG or Y4M."""
-    assert PROGRAM is not None
+    """Chromium without a window, whose camera plays a file of Motion JPEG."""
     with tempfile.TemporaryDirectory(prefix="checkin-chromium-", ignore_cleanup_errors=True) as profile:
-        log = Path(profile) / "log"
-        with log.open("w") as errors:
-            process = subprocess.Popen([PROGRAM, *_switches(profile, camera)], stdout=errors, stderr=errors)
+        process, address = await asyncio.to_thread(_start, Path(profile), camera)
         try:
-            address = await _address(Path(profile) / "DevToolsActivePort", process, log)
             async with (
                 aiohttp.ClientSession() as http,
                 http.ws_connect(address, max_msg_size=0) as connection,
@@ -233,11 +262,27 @@ async def chromium(camera: Path) -> AsyncIterator[Browser]:
                 yield browser
                 listening.cancel()
         finally:
-            process.terminate()
+            process.kill()
             await asyncio.to_thread(process.wait)
 
 
-def _switches(profile: str, camera: Path) -> list[str]:
+def _start(profile: Path, camera: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process, and where it speaks. Raises `RuntimeError` with its log when it does not start."""
+    assert PROGRAM is not None
+    log, port_file = profile / "log", profile / "DevToolsActivePort"
+    with log.open("w") as errors:
+        process = subprocess.Popen([PROGRAM, *_switches(profile, camera)], stdout=errors, stderr=errors)
+    due = time.monotonic() + WAIT_S
+    while not (port_file.exists() and port_file.read_text().count("\n")):
+        if process.poll() is not None or time.monotonic() > due:
+            process.kill()
+            raise RuntimeError(f"Chromium did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.02)
+    port, path = port_file.read_text().split()
+    return process, f"ws://127.0.0.1:{port}{path}"
+
+
+def _switches(profile: Path, camera: Path) -> list[str]:
     return [
         "--headless=new",
         "--no-sandbox",  # tests run as root in containers
@@ -253,13 +298,3 @@ def _switches(profile: str, camera: Path) -> list[str]:
         "--touch-events=enabled",
         "about:blank",
     ]
-
-
-async def _address(port_file: Path, process: subprocess.Popen[bytes], log: Path) -> str:
-    async with asyncio.timeout(WAIT_S):
-        while not port_file.exists() or len(port_file.read_text().split()) < 2:
-            if process.poll() is not None:
-                raise RuntimeError(f"Chromium did not start:\n{log.read_text()[-2000:]}")
-            await asyncio.sleep(0.02)
-    port, path = port_file.read_text().split()
-    return f"ws://127.0.0.1:{port}{path}"

@@ -15,13 +15,13 @@ export async function capture(app, page, { task_id: taskId }) {
   if (!task) return app.go("tasks", {}, { replace: true });
   const video = el("video", { playsinline: true, muted: true, autoplay: true, "aria-label": app.say("camera_view") });
   const hint = el("p", { class: "hint", role: "status" }, app.say("opening_camera"));
-  const where = el("p", { class: "where" }, app.say("locating"));
+  const where = el("p", { class: "small where" }, app.say("locating"));
   const shutter = button(app.say("take"), () => take(app, page, { task, video, hint }), { class: "first" });
   allow(shutter, false);
   page.show({
     title: app.say("capture_title"),
-    body: [el("p", { class: "small" }, task.place.registered_address), el("div", { class: "camera" }, video, oval(), hint), where],
-    actions: [shutter, button(app.say("back"), () => app.go("tasks", {}, { replace: true }), { class: "second" })],
+    body: [el("p", { class: "small" }, task.place.registered_address), where, hint, el("div", { class: "camera" }, video, oval())],
+    actions: [shutter, button(app.say("back"), () => app.go("tasks", {}, { replace: true }), { class: "second half" })],
   });
   page.atEnd(() => closeCamera(video));
   page.atEnd(() => app.positions.stop());

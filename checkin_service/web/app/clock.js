@@ -57,6 +57,7 @@ export function shanghaiParts(instantMs) {
     year: day.getUTCFullYear(),
     month: day.getUTCMonth() + 1,
     day: day.getUTCDate(),
+    date: day.toISOString().slice(0, 10),
     time: midnight ? "24:00" : `${two(local.getUTCHours())}:${two(local.getUTCMinutes())}`,
   };
 }

@@ -24,7 +24,7 @@ function showNotice(app, page, asked) {
       el("details", { open: true }, el("summary", {}, app.say("notice")), notice(asked.text)),
       el("fieldset", {}, el("legend", {}, app.say("consent_each")), labelled),
     ],
-    actions: [agree, button(app.say("not_now"), () => app.go("tasks", {}, { replace: true }), { class: "second" })],
+    actions: [agree, button(app.say("not_now"), () => app.go("tasks", {}, { replace: true }), { class: "second half" })],
   });
 }
 

@@ -129,7 +129,7 @@ class App {
   }
 
   homeButton() {
-    return button(this.say("to_tasks"), () => this.go("tasks"), { class: "second" });
+    return button(this.say("to_tasks"), () => this.go("tasks"), { class: "second half" });
   }
 
   /** Never further than one tap, wherever one is. */

@@ -13,9 +13,10 @@ export class Positions {
   fault = null;
   #watch = null;
 
-  /** Follows the phone from now on; `changed` is called with every fix and fault. */
+  /** Follows the phone from here on, for one may have walked since; `changed` is called with every fix and fault. */
   start(changed) {
     this.stop();
+    this.fixes = [];
     this.fault = globalThis.isSecureContext && navigator.geolocation ? null : "insecure";
     if (this.fault) return changed();
     const took = (position) => {

@@ -14,9 +14,9 @@ export async function rehearsal(app, page, params) {
     title: app.say("rehearsal_title"),
     body: [
       el("p", {}, app.say("rehearsal_intro")),
+      el("p", { class: "verdict", role: "status" }),
       el("ul", { class: "checks" }, Object.values(rows).map((each) => each.item)),
       el("div", { class: "camera small" }, video, oval()),
-      el("p", { class: "verdict", role: "status" }),
     ],
     actions: [button(app.say("again"), () => app.go("rehearsal", params, { replace: true }), { class: "first" }), app.homeButton()],
   });

@@ -6,7 +6,8 @@ const ASK_AGAIN_S = 2;
 /** Seconds of a `Retry-After` (seconds or a date), or null. */
 export function retryAfter(header, nowMs) {
   if (!header) return null;
-  const seconds = /^\d+$/.test(header.trim()) ? Number(header) : (Date.parse(header) - nowMs) / 1000;
+  const isDate = /^[A-Z][a-z]{2}, \d/.test(header);
+  const seconds = isDate ? (Date.parse(header) - nowMs) / 1000 : /^\d+$/.test(header) ? Number(header) : NaN;
   return Number.isFinite(seconds) ? Math.max(1, Math.ceil(seconds)) : null;
 }
 

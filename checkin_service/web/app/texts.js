@@ -14,7 +14,7 @@ export const TEXTS = {
   to_tasks: { "zh-CN": "回到我的任务", "zh-HK": "返回我的任務", en: "Back to my tasks" },
   manual_way: { "zh-CN": "人工核验（不用人脸识别）", "zh-HK": "人工核實（不使用人臉識別）", en: "Manual check (no face recognition)" },
   place: { "zh-CN": "打卡地点", "zh-HK": "打卡地點", en: "Where" },
-  instant: { "zh-CN": "{year}年{month}月{day}日 {time}", "zh-HK": "{year}年{month}月{day}日 {time}", en: "{time} on {year}-{month}-{day}" },
+  instant: { "zh-CN": "{year}年{month}月{day}日 {time}", "zh-HK": "{year}年{month}月{day}日 {time}", en: "{time} on {date}" },
   offline_title: { "zh-CN": "没有网络", "zh-HK": "沒有網絡", en: "No network" },
   offline_text: { "zh-CN": "现在连不上。请检查网络，或换到信号好的地方。", "zh-HK": "現時無法連線。請檢查網絡，或移到訊號較佳的地方。", en: "There is no connection now. Please check your network or move to better reception." },
   failed_title: { "zh-CN": "这次没有成功", "zh-HK": "今次未能成功", en: "That did not work" },
