@@ -497,6 +497,9 @@ Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another termina
   the main platform   {command} --sub platform --scope tasks
   a person            {command} --sub p-1 --scope checkin
 
+The phone page as p-1, for these 15 minutes (docs/phone-page.md says more, also for real phones):
+  {address}/app/#token={development_token(settings.data_dir, "p-1", "checkin", 15)}
+
 Try next:
   curl {address}/readyz
   curl -H "Authorization: Bearer $({command} --sub platform --scope tasks)" '{address}/v1/changes?limit=10'
