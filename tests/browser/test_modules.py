@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from checkin_service.domain.reasons import NextStep
 from checkin_service.web.messages import Language, negotiate, next_text
 from geofence import Frame, from_wgs84
-from tests.browser.chromium import Page
+from tests.browser.chromium import Page, ScriptError
 from tests.browser.conftest import Street
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -229,3 +231,24 @@ async def test_what_is_said_of_a_face_in_the_oval(page: Page, boxes: list[Any], 
 @pytest.mark.parametrize(("grey", "word"), [(20, "too_dark"), (128, "fine"), (240, "too_bright")])
 async def test_what_is_said_of_the_light(page: Page, grey: int, word: str) -> None:
     assert await called(page, "camera", "lightOf", [grey, grey, grey, 255] * 4) == word
+
+
+# --- Receipts as pictures ---
+
+
+@pytest.mark.parametrize("length", [1, 17, 18, 78, 154, 271, 490, 523, 1000, 1732, 2953])
+async def test_a_qr_code_is_read_as_it_was_written(page: Page, length: int) -> None:
+    """By OpenCV's second reader (its first misses some that it has made itself); one length per kind of version: without marks, with, with its number, many blocks."""
+    chance = random.Random(length)
+    text = "".join(
+        chance.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/#", k=length)
+    )
+    rows = np.array(await called(page, "qr", "qrCode", text))
+    picture = np.pad(np.where(rows, 0, 255).astype(np.uint8), 4, constant_values=255)
+    read, *_ = cv2.QRCodeDetectorAruco().detectAndDecode(picture.repeat(6, 0).repeat(6, 1))
+    assert read == text
+
+
+async def test_what_no_qr_code_holds_is_refused(page: Page) -> None:
+    with pytest.raises(ScriptError, match="RangeError"):
+        await called(page, "qr", "qrCode", "x" * 2954)

@@ -1,7 +1,8 @@
 // The receipt as its owner shows it, and as others check it.
 
+import { qrCode } from "./qr.js";
 import { receiptLink, verifyReceipt } from "./receipt.js";
-import { button, el } from "./view.js";
+import { button, el, modules } from "./view.js";
 
 export async function receipt(app, page, { task_id: taskId }) {
   page.show({ title: app.say("receipt_title"), body: el("p", { class: "busy" }, app.say("loading")) });
@@ -33,6 +34,7 @@ function showReceipt(app, page, task, signed) {
     title: app.say("receipt_title"),
     body: [
       el("p", { class: "good" }, app.say("accepted_at", { at: app.sayInstant(Date.parse(task.accepted_at)) })),
+      modules(qrCode(link), app.say("receipt_picture")),
       facts([
         [app.say("enterprise"), task.enterprise.name],
         [app.say("place"), task.place.registered_address],

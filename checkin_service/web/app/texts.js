@@ -144,7 +144,8 @@ export const TEXTS = {
 
   // --- Receipt ---
   receipt_title: { "zh-CN": "打卡凭证", "zh-HK": "打卡憑證", en: "Check-in receipt" },
-  receipt_text: { "zh-CN": "别人打开下面的链接，就能核对这张凭证是不是真的。里面有您的人员编号、任务、时间和方式，没有照片和位置。", "zh-HK": "其他人開啟以下連結，便可核對這張憑證的真偽。當中有你的人員編號、任務、時間和方式，沒有相片和位置。", en: "Whoever opens this link sees whether the receipt is genuine. It says who you are by your number, the task, when and how; no picture, no position." },
+  receipt_text: { "zh-CN": "别人扫描二维码或打开下面的链接，就能核对这张凭证是不是真的。里面有您的人员编号、任务、时间和方式，没有照片和位置。", "zh-HK": "其他人掃描二維碼或開啟以下連結，便可核對這張憑證的真偽。當中有你的人員編號、任務、時間和方式，沒有相片和位置。", en: "Whoever scans the picture or opens the link sees whether the receipt is genuine. It says who you are by your number, the task, when and how; no picture, no position." },
+  receipt_picture: { "zh-CN": "核对链接的二维码", "zh-HK": "核對連結的二維碼", en: "The link as a QR code" },
   receipt_code: { "zh-CN": "核对链接", "zh-HK": "核對連結", en: "Link to check it" },
   share: { "zh-CN": "分享或复制", "zh-HK": "分享或複製", en: "Share or copy" },
   shared: { "zh-CN": "已分享。", "zh-HK": "已分享。", en: "Shared." },

@@ -55,14 +55,25 @@ function emphasised(text) {
   return text.split("**").map((part, index) => (index % 2 ? el("strong", {}, part) : part));
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+function shape(tag, attributes) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+/** Rows of dark and light modules as a picture with its quiet zone. */
+export function modules(rows, label) {
+  const size = rows.length + 8;
+  const runs = rows.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x + 4} ${y + 4}h1v1h-1z` : "")));
+  const drawn = shape("svg", { viewBox: `0 0 ${size} ${size}`, class: "qr", role: "img", "aria-label": label, "shape-rendering": "crispEdges" });
+  drawn.append(shape("path", { d: runs.join("") }));
+  return drawn;
+}
+
 /** The oval to put a face into; for the eyes only. */
 export function oval() {
-  const space = "http://www.w3.org/2000/svg";
-  const shape = (tag, attributes) => {
-    const made = document.createElementNS(space, tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
-  };
   const drawn = shape("svg", { viewBox: "0 0 300 400", class: "oval", "aria-hidden": "true" });
   drawn.append(shape("path", { class: "around", d: "M0 0H300V400H0ZM150 50C80 50 55 120 55 190S105 345 150 345 245 260 245 190 220 50 150 50Z" }));
   drawn.append(shape("path", { class: "edge", d: "M150 50C80 50 55 120 55 190S105 345 150 345 245 260 245 190 220 50 150 50Z" }));
