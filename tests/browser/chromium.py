@@ -249,7 +249,7 @@ class Page:
 
 @asynccontextmanager
 async def chromium(camera: Path) -> AsyncIterator[Browser]:
-    """Chromium without a window, whose camera plays a file of Motion JPEG."""
+    """Chromium without a window, whose camera plays a Y4M file."""
     with tempfile.TemporaryDirectory(prefix="checkin-chromium-", ignore_cleanup_errors=True) as profile:
         process, address = await asyncio.to_thread(_start, Path(profile), camera)
         try:

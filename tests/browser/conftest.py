@@ -82,7 +82,7 @@ async def service(
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     if PROGRAM is None:
         pytest.skip("no chromium is installed; Debian's package is called chromium")
-    camera = film(portraits.hopper_altered(), tmp_path_factory.mktemp("camera") / "hopper.mjpeg")
+    camera = film(portraits.hopper_altered(), tmp_path_factory.mktemp("camera") / "hopper.y4m")
     async with chromium(camera) as running:
         yield running
 

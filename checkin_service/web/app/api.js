@@ -20,7 +20,8 @@ export class Api {
   }
 
   headers() {
-    return { Authorization: `Bearer ${this.session.token}`, "Accept-Language": this.language() };
+    const { token } = this.session;
+    return { "Accept-Language": this.language(), ...(token && { Authorization: `Bearer ${token}` }) };
   }
 
   /** The JSON of a successful answer. Throws `Offline` or `Problem`. */

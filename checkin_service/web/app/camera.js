@@ -10,6 +10,8 @@ export class CameraFault extends Error {}
 export async function openCamera(video) {
   if (!globalThis.isSecureContext || !navigator.mediaDevices) throw new CameraFault("insecure");
   const wishes = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } };
+  // the attribute alone does not count on an element that a script has made
+  video.muted = true;
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ audio: false, video: wishes });
     await video.play();

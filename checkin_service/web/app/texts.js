@@ -12,7 +12,7 @@ export const TEXTS = {
   again: { "zh-CN": "再试一次", "zh-HK": "再試一次", en: "Try again" },
   back: { "zh-CN": "返回", "zh-HK": "返回", en: "Back" },
   to_tasks: { "zh-CN": "回到我的任务", "zh-HK": "返回我的任務", en: "Back to my tasks" },
-  manual_way: { "zh-CN": "人工核验（不用人脸识别）", "zh-HK": "人工核實（不使用人臉識別）", en: "Manual check (no face recognition)" },
+  manual_way: { "zh-CN": "人工核验（不用人脸识别）", "zh-HK": "人工核實（不使用人臉識別）", en: "Manual check (no face)" },
   place: { "zh-CN": "打卡地点", "zh-HK": "打卡地點", en: "Where" },
   instant: { "zh-CN": "{year}年{month}月{day}日 {time}", "zh-HK": "{year}年{month}月{day}日 {time}", en: "{time} on {date}" },
   offline_title: { "zh-CN": "没有网络", "zh-HK": "沒有網絡", en: "No network" },
