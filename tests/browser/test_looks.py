@@ -7,9 +7,9 @@ from itertools import combinations
 import pytest
 
 from checkin_service.web.pages import APP, read_page
-from tests.browser.chromium import Page
+from tests.browser.chromium import Page, ScriptError
 from tests.browser.conftest import Street, outcome, take_picture
-from tests.service.stage import FAR, INSIDE
+from tests.service.stage import FAR, INSIDE, Stage
 
 LANGUAGES = ("zh-CN", "zh-HK", "en")
 CHARACTER_SETS = {"zh-CN": "gb2312", "zh-HK": "big5hkscs"}
@@ -81,8 +81,8 @@ def test_the_page_is_small_and_all_of_it_is_asked_for_at_once() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_page_comes_with_a_policy_and_never_twice(street: Street) -> None:
-    client, page = street.service.client, read_page(APP)
+async def test_the_page_comes_with_a_policy_and_never_twice(service: Stage) -> None:
+    client, page = service.client, read_page(APP)
     async with client.get("/app", allow_redirects=False) as moved:
         assert (moved.status, moved.headers["Location"]) == (308, "/app/")
     async with client.get("/app/") as first:
@@ -99,6 +99,20 @@ async def test_the_page_comes_with_a_policy_and_never_twice(street: Street) -> N
     for path in ("0123456789abcdef/main.js", f"{page.version}/none.js", f"{page.version}/..%2fpages.py"):
         async with client.get(f"/app/{path}") as absent:
             assert absent.status == 404
+
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_the_policy_bites(street: Street) -> None:
+    """And what it forbids is seen by every other test, which may have none of it."""
+    async with street.phone() as page:
+        await page.go("/app/")
+        with pytest.raises(ScriptError, match="TrustedHTML"):
+            await page.run("document.body.innerHTML = '<b>x</b>'")
+        await page.run("document.body.setAttribute('style', 'color: red')")
+        await page.run("fetch('https://example.invalid/').catch(() => null)")
+        await page.until("getComputedStyle(document.body).color !== 'rgb(255, 0, 0)'")
+        assert {"style-src", "connect-src"} <= set(re.findall(r"(\w+-src)", " ".join(page.faults)))
+        page.faults.clear()
 
 
 # --- What is seen and heard ---

@@ -238,7 +238,8 @@ async def test_what_is_said_of_the_light(page: Page, grey: int, word: str) -> No
 
 @pytest.mark.parametrize("length", [1, 17, 18, 78, 154, 271, 490, 523, 1000, 1732, 2953])
 async def test_a_qr_code_is_read_as_it_was_written(page: Page, length: int) -> None:
-    """By OpenCV's second reader (its first misses some that it has made itself); one length per kind of version: without marks, with, with its number, many blocks."""
+    """By OpenCV's second reader, for its first misses some that it has written itself. One length per kind of version:
+    without marks, with them, with its number, with many blocks."""
     chance = random.Random(length)
     text = "".join(
         chance.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/#", k=length)

@@ -12,6 +12,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 SHOWN = "document.querySelector('#main').innerText"
 CARD = "document.querySelector('.card')"
 MAY_TAKE = "document.querySelector('#foot .first')?.getAttribute('aria-disabled') !== 'true'"
+# the camera is open, and hints have begun
+GUIDED = """import(document.baseURI + 'texts.js').then(({ TEXTS }) => {
+  const hint = document.querySelector('.hint')?.textContent;
+  return hint && hint !== TEXTS.opening_camera[document.documentElement.lang];
+})"""
 KEPT = """new Promise((resolve) => {
   const opening = indexedDB.open("checkin", 1);
   opening.onsuccess = () => {
@@ -119,7 +124,7 @@ async def test_without_a_position_no_picture_is_taken(street: Street) -> None:
         await opened(page, person.link)
         denied = await page.run("import(document.baseURI + 'texts.js').then((m) => m.TEXTS.position_denied)")
         await page.tap("#foot .first")
-        await page.until("document.querySelector('video')?.videoWidth > 0")
+        await page.until(GUIDED)
         language = await page.run("document.documentElement.lang")
         await page.until(f"document.querySelector('.where').textContent === {denied[language]!r}")
         assert not await page.run(MAY_TAKE)
@@ -132,7 +137,8 @@ async def test_a_rough_position_is_waited_for_and_costs_nothing(street: Street) 
         await page.position(*INSIDE, accuracy_m=2000)
         await page.go(person.link)
         await page.tap("#foot .first")
-        await page.until("document.querySelector('.where')?.textContent.includes('2000')")
+        await page.until(GUIDED)
+        await page.until("document.querySelector('.where').textContent.includes('2000')")
         assert not await page.run(MAY_TAKE)
         await page.position(*INSIDE, accuracy_m=9)
         await page.until(MAY_TAKE)
@@ -276,6 +282,8 @@ async def test_a_double_tap_and_a_second_tab_check_in_once(street: Street) -> No
         assert await outcome(page) == "accepted"
         await second.until(CARD)
         assert second.faults == []
+        asked = [params["request"] for name, params in second.seen if name == "Network.requestWillBeSent"]
+        assert [request["url"] for request in asked if request["method"] == "POST"] == []
     assert len(await person.attempts()) == len(await person.receipts()) == 1
     challenges = await street.service.sql("SELECT * FROM challenge WHERE person_id = $1", person.person_id)
     assert len(challenges) == 1

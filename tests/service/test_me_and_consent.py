@@ -77,6 +77,17 @@ async def test_a_member_is_led_from_consent_to_the_check_in(stage: Stage) -> Non
     )
 
 
+async def test_an_acceptance_is_named_so_that_its_receipt_is_read_again(stage: Stage) -> None:
+    await task_at_noon(stage, "T1", "p-1")
+    assert not {"check_in_id", "method", "accepted_at"} & (await my_task(stage)).keys()
+    answer = (await stage.check_in("p-1", "T1")).body
+    task = await my_task(stage)
+    assert (task["check_in_id"], task["method"]) == (answer["check_in_id"], "face")
+    assert task["accepted_at"] == answer["received_at"]
+    again = await stage.person("p-1", "GET", f"/v1/check-ins/{task['check_in_id']}")
+    assert again.body["receipt"] == answer["receipt"]
+
+
 async def test_consent_to_less_than_everything_is_not_enough(stage: Stage) -> None:
     await task_at_noon(stage, "T1")
     await stage.consent("p-1", ["face", "face_transfer"])
