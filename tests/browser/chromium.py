@@ -203,15 +203,10 @@ class Page:
     async def position(self, lon: float, lat: float, accuracy_m: float = 12) -> None:
         await self.send("Emulation.setGeolocationOverride", longitude=lon, latitude=lat, accuracy=accuracy_m)
 
-    async def network(self, *, offline: bool = False, upload_bytes_per_s: int = -1) -> None:
-        """Cuts the network, slows it down, or lets it go as it goes."""
-        await self.send(
-            "Network.emulateNetworkConditions",
-            offline=offline,
-            latency=0,
-            downloadThroughput=-1,
-            uploadThroughput=upload_bytes_per_s,
-        )
+    async def network(self, *, offline: bool) -> None:
+        """Airplane mode, or its end."""
+        rates = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await self.send("Network.emulateNetworkConditions", offline=offline, **rates)
 
     async def hold(self, path: str, stage: str = "Request") -> None:
         """From now on every call of this path waits, before it is sent or (`Response`) before its answer is seen."""
@@ -243,8 +238,12 @@ class Page:
     async def screenshot(self, name: str) -> None:
         """Kept under .artifacts/, for people to look at."""
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTEFACTS / f"{name}.png").write_bytes(await self.seen_now())
+
+    async def seen_now(self) -> bytes:
+        """What is on the screen, PNG."""
         picture = await self.send("Page.captureScreenshot", format="png")
-        (ARTEFACTS / f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
+        return base64.b64decode(picture["data"])
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """A person with a phone: the page in a real browser, against the service with its real face engine."""
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.browser.bad_network import bad_network
@@ -78,6 +80,10 @@ async def test_a_receipt_is_read_again_and_others_can_check_it(street: Street) -
         await another.go(person.link)
         await another.tap(".card .second")
         link = await another.until("document.querySelector('#code')?.value")
+        await another.run("document.querySelector('.qr').scrollIntoView()")
+        screen = cv2.imdecode(np.frombuffer(await another.seen_now(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert screen is not None
+        assert cv2.QRCodeDetectorAruco().detectAndDecode(screen)[0] == link
     async with street.phone() as stranger:
         path = link.removeprefix(street.base)
         await stranger.go(path)
@@ -241,6 +247,56 @@ async def test_a_check_in_that_was_only_taken_is_asked_for_until_it_is_judged(st
         assert await page.run(KEPT) == []
 
 
+async def test_airplane_mode_is_said_and_costs_nothing(street: Street) -> None:
+    person = await street.person()
+    async with street.phone() as page:
+        await opened(page, person.link)
+        await page.tap("#foot .first")
+        await page.until(GUIDED)
+        await page.network(offline=True)
+        await page.tap("#foot .first")
+        assert await page.until("document.querySelector('[role=alert]')?.textContent")
+        assert not await page.run("Boolean(document.querySelector('video'))")
+        await page.network(offline=False)
+        await page.tap("#foot .first")
+        await page.until(GUIDED)
+        await page.tap("#foot .first")
+        assert await outcome(page) == "accepted"
+
+
+async def test_a_phone_that_keeps_nothing_still_sends_until_it_is_answered(street: Street) -> None:
+    person = await street.person()
+    async with bad_network(street.base) as network, street.browser.open_page(network.base) as page:
+        broken = "IDBFactory.prototype.open = () => { throw new Error('private'); }"
+        await page.send("Page.addScriptToEvaluateOnNewDocument", source=broken)
+        await opened(page, person.link)
+        network.breaks = True
+        await take_picture(page)
+        await page.until(
+            "document.querySelector('#foot .first:not([hidden])') && document.querySelector('progress')"
+        )
+        network.breaks = False
+        await page.tap("#foot .first")
+        assert await outcome(page) == "accepted"
+    assert len(await person.attempts()) == 1
+
+
+async def test_what_can_never_be_accepted_is_let_go_and_taken_anew(street: Street) -> None:
+    """Such as a check-in that came to no receipt before its challenge was over."""
+    person = await street.person()
+    async with street.phone() as page:
+        await opened(page, person.link)
+        await page.hold("/v1/check-ins")
+        await take_picture(page)
+        refused = {"code": "challenge_invalid", "title": "Title", "detail": "Detail"}
+        await page.answer(await page.held(), 409, refused)
+        await page.until("document.querySelector('[role=alert]')?.textContent === 'Detail'")
+        assert await page.run(KEPT) == []
+        await page.hold("")
+        await take_picture(page)
+        assert await outcome(page) == "accepted"
+
+
 async def test_a_new_link_goes_on_with_what_an_expired_one_began(street: Street) -> None:
     person, other = await street.person(), await street.person()
     async with street.phone() as page:
@@ -337,3 +393,24 @@ async def test_consent_can_be_taken_back_and_what_is_stored_be_had(street: Stree
         await page.until("document.querySelector('fieldset')")
     me = await street.service.person(person.person_id, "GET", "/v1/me")
     assert me.body["consent"]["given"] is False
+
+
+async def test_large_text_and_language_are_kept(street: Street) -> None:
+    person = await street.person()
+    async with street.phone() as page:
+        await opened(page, person.link)
+        await page.tap("#head button")
+        assert await page.run("document.querySelector('#head button').getAttribute('aria-pressed')") == "true"
+        change = "Object.assign(document.querySelector('#head select'), { value: 'zh-HK' })"
+        await page.run(f"{change}.dispatchEvent(new Event('change'))")
+        await page.until("document.documentElement.lang === 'zh-HK'")
+        await page.reload()
+        await page.until(CARD)
+        shown = "[document.documentElement.lang, document.documentElement.className]"
+        assert await page.run(shown) == ["zh-HK", "large"]
+        step = (
+            await street.service.person(
+                person.person_id, "GET", "/v1/me", headers={"Accept-Language": "zh-HK"}
+            )
+        ).body
+        assert step["tasks"][0]["next_text"] in await page.run(SHOWN)

@@ -79,6 +79,8 @@ async function take(app, page, { task, video, hint }) {
     await keep(app, { task, asked, capturedAt, selfie, burst });
     app.go("sending", { task_id: task.task_id }, { replace: true });
   } catch (error) {
+    closeCamera(video);
+    app.positions.stop();
     if (error.code === "consent_required") return app.go("consent", {}, { replace: true });
     app.explain(page, error, () => app.go("capture", { task_id: task.task_id }, { replace: true }));
   } finally {

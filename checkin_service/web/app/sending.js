@@ -8,11 +8,11 @@ export async function sending(app, page) {
   const shown = { bar: el("progress", { max: "1", value: "0", "aria-label": app.say("progress") }), text: el("p", { role: "status" }, app.say("sending")) };
   const now = button(app.say("now"), () => shown.hurry?.(), { class: "first", hidden: true });
   shown.now = now;
-  page.show({ title: app.say("sending_title"), body: [shown.bar, shown.text, el("p", { class: "small" }, app.say("sending_kept"))], actions: [now] });
+  page.show({ title: app.say("sending_title"), body: [shown.bar, shown.text, el("p", { class: "small" }, app.say(app.keepsItems ? "sending_kept" : "storage_bad"))], actions: [now] });
   const gone = new AbortController();
   page.atEnd(() => gone.abort());
   const waiting = () => (shown.text.textContent = app.say("other_tab"));
-  const end = await alone("checkin-outbox", waiting, () => deliver(app, page, shown, gone.signal));
+  const end = await alone(`checkin-${app.session.owner}`, waiting, () => deliver(app, page, shown, gone.signal));
   if (!page.isGone) conclude(app, page, end);
 }
 
