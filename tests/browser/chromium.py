@@ -130,7 +130,7 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.send(f"{domain}.enable")
         await self.send(
-            "Emulation.setDeviceMetricsOverride", width=360, height=640, deviceScaleFactor=2, mobile=True
+            "Emulation.setDeviceMetricsOverride", width=360, height=640, deviceScaleFactor=1, mobile=True
         )
 
     async def event(self, method: str) -> Json:
@@ -242,7 +242,8 @@ class Page:
 
     async def seen_now(self) -> bytes:
         """What is on the screen, PNG."""
-        picture = await self.send("Page.captureScreenshot", format="png")
+        clip = {"x": 0, "y": 0, "width": 360, "height": 640, "scale": 2}
+        picture = await self.send("Page.captureScreenshot", format="png", clip=clip)
         return base64.b64decode(picture["data"])
 
 
