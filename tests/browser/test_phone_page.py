@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from checkin_service.web.admission import Admission, Urgency
 from tests.browser.bad_network import bad_network
 from tests.browser.chromium import Page
 from tests.browser.conftest import Street, outcome, reasons, take_picture
@@ -295,6 +296,21 @@ async def test_what_can_never_be_accepted_is_let_go_and_taken_anew(street: Stree
         await page.hold("")
         await take_picture(page)
         assert await outcome(page) == "accepted"
+
+
+async def test_what_the_service_takes_first_and_judges_later_is_accepted(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await street.person()
+    monkeypatch.setattr(Admission, "admits", lambda _, urgency, *__: urgency is not Urgency.SUBMISSION)
+    monkeypatch.setattr(Admission, "defers", lambda *_: True)
+    async with street.phone() as page:
+        await opened(page, person.link)
+        await take_picture(page)
+        assert await outcome(page) == "accepted"
+        answers = [params["response"] for name, params in page.seen if name == "Network.responseReceived"]
+        assert [a["status"] for a in answers if a["url"].endswith("/v1/check-ins")] == [202]
+    assert len(await person.attempts()) == 1
 
 
 async def test_a_new_link_goes_on_with_what_an_expired_one_began(street: Street) -> None:
