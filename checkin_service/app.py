@@ -29,6 +29,7 @@ from checkin_service.adapters.postgres.key_store import (
     migrate_key_store_where_allowed,
 )
 from checkin_service.adapters.postgres.migrate import may_rewrite, migrate_at, migrate_where_allowed
+from checkin_service.adapters.postgres.watch import Watch
 from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys
@@ -102,8 +103,14 @@ def make_app(
     app = web.Application(middlewares=[answer_problems, check_head])
     app[DRAIN] = Drain()
     add_routes(app)
+    app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool, clock))
     return app
+
+
+async def _end_streams(app: web.Application) -> None:
+    """Whoever listens would else hold up the end until it is forced."""
+    await app[SERVICES].watch.close()
 
 
 def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
@@ -175,6 +182,7 @@ async def _open_services(
         admission=Admission(settings, faces, database, metrics),
         box=Box(*settings.service_box),
         clock=clock,
+        watch=Watch(database, settings.event_streams),
     )
 
 

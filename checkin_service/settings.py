@@ -1,10 +1,13 @@
 """All configuration, read once from the environment into one frozen object. The README's table is tested against it."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_TILES = re.compile(r"https://[A-Za-z0-9.:-]+/(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{y\})[^\s\"'<>;,]*")
 
 
 class SettingError(ValueError):
@@ -82,6 +85,13 @@ def _bucket(text: str) -> str | None:
 def _grace(text: str) -> float | None:
     # beyond it the 30 s of a drain would be used up by waiting
     return _number(0, 15)(text) if text else None
+
+
+def _tiles(text: str) -> str | None:
+    """What stands in a policy of its own has to be an origin and nothing else."""
+    if text and not _TILES.fullmatch(text):
+        raise ValueError("must be https://host/… with {z}, {x} and {y}, and no space, quote or semicolon")
+    return text or None
 
 
 def _workers(text: str) -> int:
@@ -228,6 +238,24 @@ SETTINGS: Mapping[str, Setting] = {
         "Seconds after SIGTERM for which whoever comes is still served, while readiness is red; unset: 5, and 0 with "
         "the embedded stores",
     ),
+    "event_streams": Setting(
+        "CHECKIN_EVENT_STREAMS",
+        "100",
+        _positive,
+        "Consoles that may be told what happens, at once and a process",
+    ),
+    "base_map": Setting(
+        "CHECKIN_BASE_MAP",
+        "",
+        _tiles,
+        "Tiles under the console's map, `https://host/{z}/{x}/{y}.png`; unset: none, and no other host is asked",
+    ),
+    "base_map_frame": Setting(
+        "CHECKIN_BASE_MAP_FRAME",
+        "gcj02",
+        _one_of("gcj02", "wgs84"),
+        "The frame in which those tiles are drawn",
+    ),
 }
 
 
@@ -265,6 +293,9 @@ class Settings:
     face_deadline_s: float
     database_connections: int
     configured_grace_s: float | None
+    event_streams: int
+    base_map: str | None
+    base_map_frame: str
 
     @property
     def all_embedded(self) -> bool:

@@ -82,7 +82,7 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
             "calendar_version": status.calendar_version,
         },
         "fence_version": status.fence_version,
-        "progress": _progress_json(status.head),
+        "progress": progress_json(status.head),
         "members": [_member_json(member) for member in status.members],
         "rev": status.head.rev,
         **_closed_json(status.head),
@@ -90,7 +90,7 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
     }
 
 
-def _progress_json(head: TaskHead) -> dict[str, Any]:
+def progress_json(head: TaskHead) -> dict[str, Any]:
     facts = head.facts
     return {"total": facts.total, "accepted": facts.accepted, "in_review": facts.in_review}
 
@@ -119,7 +119,7 @@ def _round_json(of_case: Round) -> dict[str, Any]:
         "state": head.state,
         "opens_at": instant_text(of_case.opens_at),
         "closes_at": instant_text(head.facts.closes_at),
-        "progress": _progress_json(head),
+        "progress": progress_json(head),
         **_closed_json(head),
     }
 

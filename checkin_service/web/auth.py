@@ -10,7 +10,7 @@ from jwt.types import Options
 from checkin_service.adapters.token_keys import ALGORITHM, AUDIENCE, TokenKeys
 from checkin_service.usecases.caller import Caller
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.web.context import services
+from checkin_service.web.context import TOKEN_ENDS_AT, services
 
 LEEWAY_S = 60
 MAX_LIFETIME_S = 15 * 60
@@ -35,18 +35,24 @@ class _Verified(NamedTuple):
 
 
 async def authenticate(request: web.Request, scopes: frozenset[str]) -> Caller:
-    """The caller, who has one of `scopes`. Raises `Refusal`: unauthenticated, scope_missing."""
+    """The caller, who has one of `scopes`; the request knows until when. Raises `Refusal`: unauthenticated,
+    scope_missing."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN:
         raise Refusal("unauthenticated")
     wired = services(request)
-    caller = await _verify(wired.token_keys, token.strip(), wired.clock())
+    caller, request[TOKEN_ENDS_AT] = await _verify(wired.token_keys, token.strip(), wired.clock())
     if not scopes & caller.scopes:
         raise Refusal("scope_missing", needed=" / ".join(sorted(scopes)))
     return caller
 
 
-async def _verify(token_keys: TokenKeys, token: str, now: float) -> Caller:
+def token_ends_at(request: web.Request) -> float:
+    """In seconds since 1970, without leeway."""
+    return request[TOKEN_ENDS_AT]
+
+
+async def _verify(token_keys: TokenKeys, token: str, now: float) -> tuple[Caller, float]:
     try:
         for key in await token_keys.find(_key_id(token)):
             if verified := _verified(token, key):
@@ -79,10 +85,10 @@ def _verified(token: str, key: jwt.PyJWK) -> _Verified | None:
     return _Verified(_caller(claims), max(issued_at, _seconds(claims.get("nbf", issued_at))), ends_at)
 
 
-def _in_its_time(verified: _Verified, now: float) -> Caller:
+def _in_its_time(verified: _Verified, now: float) -> tuple[Caller, float]:
     if not verified.begins_at - LEEWAY_S <= now < verified.ends_at + LEEWAY_S:
         raise ValueError("the token has expired, or does not serve yet")
-    return verified.caller
+    return verified.caller, verified.ends_at
 
 
 def _caller(claims: dict[str, Any]) -> Caller:

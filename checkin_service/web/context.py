@@ -6,6 +6,7 @@ from uuid import UUID
 from aiohttp import web
 
 from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.watch import Watch
 from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys
 from checkin_service.adapters.template_keys import TemplateKeys
@@ -37,10 +38,12 @@ class Services:
     admission: Admission
     box: Box
     clock: Clock
+    watch: Watch
 
 
 SERVICES = web.AppKey("services", Services)
 CALLER = web.RequestKey("caller", Caller)
+TOKEN_ENDS_AT = web.RequestKey("token_ends_at", float)
 REQUEST_ID = web.RequestKey("request_id", str)
 
 

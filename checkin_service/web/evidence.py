@@ -52,7 +52,7 @@ def evidence_json(dossier: Dossier, spoken: Language) -> dict[str, Any]:
         },
         "request_reason": dossier.request_reason,
         "place": _place_json(dossier),
-        "location": _location_json(dossier),
+        "location": _seen_location_json(dossier),
         "face": _face_json(judged, spoken) if judged and judged.score is not None else None,
         "device": judged and judged.device and {name: judged.device[name] for name in ("platform", "model")},
         "signals": [_signal_json(signal, spoken) for signal in (judged.signals if judged else ())],
@@ -84,14 +84,16 @@ def _place_json(dossier: Dossier) -> dict[str, Any]:
     }
 
 
-def _location_json(dossier: Dossier) -> dict[str, Any] | None:
-    """Where it was, in the fence's own frame, so that one map shows both."""
+def _seen_location_json(dossier: Dossier) -> dict[str, Any] | None:
     located = dossier.located or _located(dossier)
-    if located is None:
-        return None
+    return location_json(located, dossier.fence.frame) if located else None
+
+
+def location_json(located: LocatedRequest, frame: str) -> dict[str, Any]:
+    """Where it was, in the fence's own frame, so that one map shows both."""
     place = None
     if located.lon is not None and located.lat is not None:
-        place = from_wgs84(located.lon, located.lat, Frame(dossier.fence.frame))
+        place = from_wgs84(located.lon, located.lat, Frame(frame))
     lon, lat = place or (None, None)
     return {
         "zone": located.zone,

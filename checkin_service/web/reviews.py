@@ -28,15 +28,16 @@ _CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{1
 
 
 async def queue(request: web.Request) -> web.Response:
-    state, after, limit = _state(request), _cursor(request), page_limit(request)
+    state, after, limit = _state(request), instant_cursor(request), page_limit(request)
+    task_id = _task_id(request)
     wired = services(request)
     async with wired.database.connection() as connection:
-        found = await review_rows.read_queue(connection, state, after, limit + 1)
+        found = await review_rows.read_queue(connection, state, after, limit + 1, task_id)
         overdue = await read_overdue_until(connection)
     page = found[:limit]
     body = {
         "reviews": [review_json(review, overdue, language(request)) for review in page],
-        "next": _cursor_text(page[-1]) if len(found) > limit else None,
+        "next": cursor_text(page[-1].received_at, page[-1].review_id) if len(found) > limit else None,
     }
     return Answer(200, body).response()
 
@@ -87,8 +88,16 @@ def _state(request: web.Request) -> ReviewState:
     return ReviewState(text)
 
 
-def _cursor(request: web.Request) -> tuple[datetime, UUID] | None:
-    """Which review to go on after."""
+def _task_id(request: web.Request) -> str | None:
+    """The one task whose reviews are asked for."""
+    text = request.query.get("task_id")
+    if text is not None and "\0" in text:
+        raise Refusal("invalid", [FieldFault("task_id", "bad_format")])
+    return text
+
+
+def instant_cursor(request: web.Request) -> tuple[datetime, UUID] | None:
+    """Which submission to go on after."""
     text = request.query.get("after", "")
     if not text:
         return None
@@ -98,5 +107,5 @@ def _cursor(request: web.Request) -> tuple[datetime, UUID] | None:
     return _EPOCH + int(cursor[1]) * _MICROSECOND, UUID(cursor[2])
 
 
-def _cursor_text(review: Review) -> str:
-    return f"{(review.received_at - _EPOCH) // _MICROSECOND}.{review.review_id}"
+def cursor_text(received_at: datetime, check_in_id: UUID) -> str:
+    return f"{(received_at - _EPOCH) // _MICROSECOND}.{check_in_id}"

@@ -8,6 +8,8 @@ from aiohttp import web
 from checkin_service.web import (
     audit,
     check_ins,
+    desk,
+    events,
     manual_requests,
     me,
     operations,
@@ -22,7 +24,7 @@ from checkin_service.web.admission import Urgency
 from checkin_service.web.auth import authenticate
 from checkin_service.web.context import CALLER, services
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ ROUTES = (
     Route("GET", "/v1/reviews/{review_id}", reviews.evidence, REVIEWERS),
     Route("GET", "/v1/reviews/{review_id}/selfie", reviews.selfie, REVIEWERS),
     Route("POST", "/v1/reviews/{review_id}/decision", reviews.decide, REVIEWERS),
+    Route("GET", "/v1/tasks", desk.listing, REVIEWERS),
+    Route("GET", "/v1/tasks/{task_id}/registration", desk.registration, REVIEWERS),
+    Route("GET", "/v1/tasks/{task_id}/attempts", desk.attempts, REVIEWERS),
+    Route("GET", "/v1/events", events.stream, REVIEWERS),
     Route("GET", "/v1/receipt-keys", receipts.key_set),
     Route("GET", "/v1/audit/head", audit.head, EVERY_AUTHORITY),
     Route("GET", "/v1/statistics", reports.period_statistics, OVERSEERS),
@@ -112,7 +118,7 @@ async def _expected(_: web.Request) -> None:
 def _guarded(route: Route) -> Handler:
     urgency = Urgency.POLL if route.only_reads else Urgency.RETRY
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         # the last to be shed, for any other call: those with photographs weigh their own class
         services(request).admission.check(urgency)
         request[CALLER] = await authenticate(request, route.scopes)

@@ -188,17 +188,23 @@ _OF_STATE = {ReviewState.PENDING: _WAITING}
 
 
 async def read_queue(
-    connection: Connection, state: ReviewState, after: tuple[datetime, UUID] | None, limit: int
+    connection: Connection,
+    state: ReviewState,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+    task_id: str | None = None,
 ) -> list[Review]:
-    """Reviews of a state, or for `pending` all that wait for a decision; the oldest first."""
+    """Reviews of a state, or for `pending` all that wait for a decision, of one task or all; the oldest first."""
     rows = await connection.fetch(
         f"""
         {_REVIEW} WHERE {_OF_STATE.get(state, f"v.state = '{state}'")}
           AND ($1::timestamptz IS NULL OR (v.received_at, v.review_id) > ($1, $2))
+          AND ($4::text IS NULL OR v.task_id = $4)
         ORDER BY v.received_at, v.review_id LIMIT $3
         """,
         *(after or (None, None)),
         limit,
+        task_id,
     )
     return [Review(**row) for row in rows]
 

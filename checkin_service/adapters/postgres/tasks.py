@@ -107,6 +107,18 @@ async def read_head(connection: Connection, task_id: str) -> TaskHead | None:
     return row and _head(row)
 
 
+async def read_heads(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskHead]:
+    """Heads by task_id, all of one snapshot; an unknown id has none."""
+    rows = await connection.fetch(
+        """
+        SELECT f.*, checkin_now() AS read_at, (SELECT restored_mark()) AS restored
+        FROM task_facts f WHERE f.task_id = ANY($1::text[])
+        """,
+        task_ids,
+    )
+    return {row["task_id"]: _head(row) for row in rows}
+
+
 async def read_statuses(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskStatus]:
     """Statuses by task_id, all of one snapshot; an unknown id has none."""
     return {row["task_id"]: _status(row) for row in await connection.fetch(_STATUS, task_ids)}
