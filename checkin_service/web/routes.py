@@ -96,9 +96,12 @@ ROUTES = (
 
 # For browsers: no part of the API, and not in its document.
 PAGES = (
-    Route("GET", "/app", pages.app_redirect),
+    Route("GET", "/app", pages.redirect),
     Route("GET", "/app/", pages.app_page),
     Route("GET", "/app/{version}/{file}", pages.app_file),
+    Route("GET", "/console", pages.redirect),
+    Route("GET", "/console/", pages.console_page),
+    Route("GET", "/console/{version}/{file}", pages.console_file),
 )
 
 

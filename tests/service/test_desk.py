@@ -311,13 +311,12 @@ async def test_a_listener_ends_with_the_token(stage: Stage, monkeypatch: pytest.
 async def test_only_so_many_listen(database_url: str, stores: EmbeddedStores, tmp_path: Any) -> None:
     assert stores.redis_url is not None
     limited = running_service(database_url, stores.redis_url, tmp_path, None, CHECKIN_EVENT_STREAMS="1")
-    async with limited as stage:
-        async with listening(stage) as heard:
-            await heard.next()
-            headers = {"Accept": "text/event-stream"}
-            refused = await stage.call("GET", "/v1/events", REVIEWER, "review", headers=headers)
-            assert (refused.status, refused.code) == (503, "unavailable")
-            assert "Retry-After" in refused.headers
+    async with limited as stage, listening(stage) as heard:
+        await heard.next()
+        headers = {"Accept": "text/event-stream"}
+        refused = await stage.call("GET", "/v1/events", REVIEWER, "review", headers=headers)
+        assert (refused.status, refused.code) == (503, "unavailable")
+        assert "Retry-After" in refused.headers
 
 
 async def test_a_stop_waits_for_nobody_who_listens(
