@@ -1,0 +1,206 @@
+"""The reviewing officer's console in a real browser, against the service on real stores with an engine of fixed answers."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from shapely.geometry import Point, Polygon
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.domain.decision import Outcome
+from checkin_service.domain.reasons import Reason
+from checkin_service.domain.review import ReviewState
+from checkin_service.domain.task import Flow, MemberState, TaskState
+from checkin_service.web.pages import CONSOLE
+from geofence import Frame, Zone, from_wgs84
+from tests.browser.chromium import Browser, Page
+from tests.service.conftest import UNLIMITED
+from tests.service.databases import Databases
+from tests.service.reviewing import REVIEWER, asked, doubtful
+from tests.service.stage import FAR, FENCE, INSIDE, NEAR, Json, Stage, place, running_service
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+# A little to the north of the fence: held for people as a copy, with a position worth drawing.
+BESIDE = (114.0606, 22.5451)
+LANGUAGES = ("zh-CN", "zh-HK", "en")
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def office(
+    stores: EmbeddedStores, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    assert stores.redis_url is not None
+    url, data_dir = await databases.make(), tmp_path_factory.mktemp("office")
+    async with running_service(url, stores.redis_url, data_dir, None, **UNLIMITED) as running:
+        yield running
+
+
+@asynccontextmanager
+async def console(browser: Browser, office: Stage, reviewer: str = REVIEWER) -> AsyncIterator[Page]:
+    """The console on a desk's screen, signed in by a link."""
+    async with browser.open_page(f"http://127.0.0.1:{office.client.port}") as page:
+        await page.send(
+            "Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False
+        )
+        await page.go(f"/console/#token={office.token(reviewer, 'review')}")
+        await page.until("document.querySelector('#tasks')")
+        yield page
+
+
+async def press(page: Page, key: str) -> None:
+    """A key of a keyboard, with the text that it gives."""
+    text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+    code = {"Enter": 13, "Escape": 27}.get(key, ord(key.upper()) if len(key) == 1 else 0)
+    of_key: Json = {"key": key, "windowsVirtualKeyCode": code}
+    await page.send("Input.dispatchKeyEvent", type="keyDown", text=text, **of_key)
+    await page.send("Input.dispatchKeyEvent", type="keyUp", **of_key)
+
+
+async def click(page: Page, selector: str) -> None:
+    await page.until(f"document.querySelector({json.dumps(selector)})")
+    await page.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+async def texts(page: Page, selector: str) -> list[str]:
+    found: list[str] = await page.run(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => one.textContent)"
+    )
+    return found
+
+
+async def audited(office: Stage, action: str) -> list[Json]:
+    rows = await office.sql("SELECT actor, task_id, details FROM audit WHERE action = $1 ORDER BY seq", action)
+    return [{"actor": row["actor"], "task_id": row["task_id"], **json.loads(row["details"])} for row in rows]
+
+
+async def test_tasks_come_in_order_and_lead_to_one_of_them(office: Stage, browser: Browser) -> None:
+    await office.ready_task("T-later", "p-1", "p-2")
+    await office.ready_task("T-soon", "p-3")
+    deadline = {"reason": "x", "deadline_at": "2099-01-01T00:00:00+08:00", "document_no": "1"}
+    assert (await office.platform("POST", "/v1/tasks/T-later/extend", deadline)).status == 200
+    async with console(browser, office) as page:
+        assert await page.run("location.href") == f"{page.base}/console/"
+        rows = "[...document.querySelectorAll('[data-task-row]')].map((row) => row.dataset.taskRow)"
+        await page.until(f"{rows}.length === 2")
+        assert await page.run(rows) == ["T-soon", "T-later"]
+        await press(page, "j")
+        await press(page, "Enter")
+        await page.until("document.querySelector('#attempts')")
+        assert await page.until("document.querySelector('[data-state]')?.dataset.state") == "open"
+        await page.screenshot("console-task")
+    assert [view["task_id"] for view in await audited(office, "view_registration")] == ["T-soon"]
+    assert [view["actor"] for view in await audited(office, "view_attempts")] == [REVIEWER]
+
+
+async def test_a_review_is_looked_at_and_decided_by_keyboard(office: Stage, browser: Browser) -> None:
+    await office.ready_task("T1", "p-1", "p-2")
+    first, second = await doubtful(office, "p-1", "T1"), await doubtful(office, "p-2", "T1")
+    async with console(browser, office) as page:
+        await press(page, "2")
+        await page.until(f"document.querySelector('#evidence').dataset.review === '{first}'")
+        await page.until("document.querySelector('.selfie img')?.naturalWidth > 0")
+        codes = "[...document.querySelectorAll('#evidence [data-code]')].map((one) => one.dataset.code)"
+        assert await page.run(codes) == ["presentation_attack"]
+        await page.screenshot("console-review")
+        await press(page, "a")
+        await page.until("document.activeElement?.name === 'note'")
+        await page.send("Input.insertText", text="与证件照片相符")
+        await press(page, "Enter")
+        # on its way, and the next one is shown already
+        await page.until(f"document.querySelector('[data-undo=\"{first}\"]')")
+        await page.until(f"document.querySelector('#evidence').dataset.review === '{second}'")
+        assert await states(office) == {first: "pending", second: "pending"}
+        await page.until("!document.querySelector('#held p')")
+    assert await states(office) == {first: "accepted", second: "pending"}
+    decided = await audited(office, "decide_review")
+    assert [(one["actor"], one["review_id"], one["decision"]) for one in decided] == [(REVIEWER, first, "accept")]
+    viewed = [one["review_id"] for one in await audited(office, "view_review")]
+    assert viewed == [first, second]
+    assert [one["review_id"] for one in await audited(office, "view_selfie")] == [first, second]
+
+
+async def states(office: Stage) -> dict[str, str]:
+    rows = await office.sql("SELECT review_id::text, state FROM review")
+    return {row["review_id"]: row["state"] for row in rows}
+
+
+async def test_a_decision_is_undone_while_it_is_held(office: Stage, browser: Browser) -> None:
+    await office.ready_task("T1", "p-1")
+    only = await doubtful(office, "p-1", "T1")
+    async with console(browser, office) as page:
+        await press(page, "2")
+        await page.until(f"document.querySelector('#evidence').dataset.review === '{only}'")
+        await press(page, "r")
+        await page.until("document.activeElement?.name === 'note'")
+        await press(page, "Enter")
+        assert await page.run("document.querySelector('dialog').open")  # not without a note
+        await page.send("Input.insertText", text="x")
+        await press(page, "Enter")
+        await page.until(f"document.querySelector('[data-undo=\"{only}\"]')")
+        await press(page, "z")
+        await page.until("document.querySelector('[data-decide=accept]') && !document.querySelector('#held p')")
+    assert await states(office) == {only: "pending"}
+    assert await audited(office, "decide_review") == []
+
+
+async def test_a_new_check_in_shows_without_a_reload(office: Stage, browser: Browser) -> None:
+    await office.ready_task("T1", "p-1", "p-2")
+    async with console(browser, office) as page:
+        await click(page, "[data-task=T1]")
+        await page.until("document.querySelector('#attempts')")
+        await page.until("document.querySelector('#heard.live')")
+        refused = (await office.check_in("p-1", "T1", at=FAR)).body["check_in_id"]
+        await page.until(f"document.querySelector('[data-attempt-row=\"{refused}\"]')")
+        assert "T1" in await page.run("document.querySelector('#live').textContent")
+        for person_id in ("p-1", "p-2"):
+            await office.check_in(person_id, "T1")
+        await page.until("document.querySelector('[data-state]').dataset.state === 'completed'")
+        assert len(await texts(page, "[data-attempt-row]")) == 3
+
+
+@pytest.mark.parametrize("frame", [Frame.WGS84, Frame.GCJ02])
+async def test_the_map_is_drawn_in_true_metres(office: Stage, browser: Browser, frame: Frame) -> None:
+    ring = [list(from_wgs84(lon, lat, frame)) for lon, lat in FENCE["coordinates"][0]]
+    fence = place(frame=frame, fence={"type": "Polygon", "coordinates": [ring]}, buffer_m=30)
+    await office.ready_task("T1", "p-1", place=fence)
+    await held_beside(office)
+    reply = await office.call("GET", "/v1/tasks/T1/attempts", REVIEWER, "review")
+    (attempt,) = reply.body["attempts"]
+    async with console(browser, office) as page:
+        await click(page, "[data-task=T1]")
+        await page.until("document.querySelector('.map .fix')")
+        await click(page, f"[data-attempt='{attempt['check_in_id']}']")
+        await page.until("document.querySelector('.map .around')")
+        outline = await page.run("document.querySelector('.map .fence').getAttribute('d')")
+        dot = await page.run("document.querySelector('.map .fix').getAttribute('d')")
+        view = await page.run("document.querySelector('.map').getAttribute('viewBox')")
+        around = await page.run("document.querySelector('.map .around').getAttribute('r')")
+        buffer = await page.run("document.querySelector('.map .buffer').getAttribute('stroke-width')")
+        captions = await texts(page, ".mapped figcaption")
+        await page.screenshot(f"console-map-{frame}")
+    drawn = Polygon([tuple(map(float, pair.split())) for pair in outline.strip("MZ").split("L")])
+    x, y = map(float, dot[1:].removesuffix("h0").split())
+    assert drawn.exterior.distance(Point(x, y)) * (-1 if drawn.contains(Point(x, y)) else 1) - 30 == pytest.approx(
+        attempt["location"]["distance_m"], abs=0.1
+    )
+    assert float(around) == attempt["location"]["r95_m"]
+    assert buffer == "60"
+    left, top, width, height = map(float, view.split())
+    west, south, east, north = drawn.buffer(30).bounds
+    assert left < west < east < left + width
+    assert top < south < north < top + height
+    assert {Frame.WGS84: "WGS-84", Frame.GCJ02: "GCJ-02"}[frame] in captions[0]
+
+
+async def held_beside(office: Stage) -> str:
+    """A check-in held for people at a place a little outside the fence, within the buffer."""
+    from tests.service.stage import photo_of
+
+    reply = await office.check_in("p-1", "T1", at=BESIDE, selfie=photo_of("p-1", 90, live=0.1))
+    assert reply.body["outcome"] == "review", reply.body
+    return str(reply.body["check_in_id"])
