@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,10 +16,11 @@ import pytest
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres import watch
 from checkin_service.web import events
+from checkin_service.web.context import SERVICES
 from geofence import Frame, from_wgs84
 from tests.service.reviewing import REVIEWER, asked, doubtful
 from tests.service.situations import ordered
-from tests.service.stage import FAR, INSIDE, NEAR, Json, Reply, Stage, place, running_service
+from tests.service.stage import FAR, INSIDE, NEAR, Json, Reply, Stage, place, running_service, until
 from tests.service.window import CLOSES_AT, NOON, OPENS_AT, task_at_noon
 
 
@@ -300,7 +303,7 @@ async def test_who_does_not_keep_up_is_let_go(stage: Stage, monkeypatch: pytest.
     assert kinds[-1] == "reset"
 
 
-async def test_a_listener_ends_with_the_token(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_after_a_while(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "STREAM_S", 0.2)
     async with listening(stage) as heard:
         await heard.next()
@@ -308,7 +311,48 @@ async def test_a_listener_ends_with_the_token(stage: Stage, monkeypatch: pytest.
             await heard.next()
 
 
-async def test_only_so_many_listen(database_url: str, stores: EmbeddedStores, tmp_path: Any) -> None:
+async def test_a_stream_ends_with_the_token(
+    database_url: str, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    assert stores.redis_url is not None
+
+    def nearly_over() -> float:
+        return time.time() + 15 * 60 - 0.5
+
+    running = running_service(database_url, stores.redis_url, tmp_path, None, nearly_over)
+    async with running as stage, listening(stage) as heard:
+        await heard.next()
+        with pytest.raises(EOFError):
+            await heard.next()
+
+
+async def test_who_reads_nothing_is_cut_and_leaves_room(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(events, "_text", lambda *_: f": {'x' * 2_000_000}\n\n")
+    await task_at_noon(stage, "T1", "p-1")
+    _, writer = await asyncio.open_connection("127.0.0.1", stage.client.port, limit=1)
+    token = stage.token(REVIEWER, "review")
+    lines = (
+        "GET /v1/events HTTP/1.1",
+        "Host: x",
+        "Accept: text/event-stream",
+        f"Authorization: Bearer {token}",
+    )
+    writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+    watched = stage.client.server.app[SERVICES].watch
+    await until(lambda: watched.listeners == 1)
+    for minute in range(6):
+        await stage.set_clock(NOON + timedelta(minutes=minute))
+        await stage.check_in("p-1", "T1", at=FAR)
+    await until(lambda: watched.listeners == 0)
+    writer.close()
+    told = await stage.call("GET", "/metrics", "operator", "operate")
+    assert 'checkin_connections_cut_total{why="answer"} 1.0' in told.body
+
+
+async def test_only_so_many_listen(database_url: str, stores: EmbeddedStores, tmp_path: Path) -> None:
     assert stores.redis_url is not None
     limited = running_service(database_url, stores.redis_url, tmp_path, None, CHECKIN_EVENT_STREAMS="1")
     async with limited as stage, listening(stage) as heard:
@@ -320,7 +364,7 @@ async def test_only_so_many_listen(database_url: str, stores: EmbeddedStores, tm
 
 
 async def test_a_stop_waits_for_nobody_who_listens(
-    database_url: str, stores: EmbeddedStores, tmp_path: Any
+    database_url: str, stores: EmbeddedStores, tmp_path: Path
 ) -> None:
     assert stores.redis_url is not None
     async with contextlib.AsyncExitStack() as stack:

@@ -120,11 +120,15 @@ class Watch:
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
     @asynccontextmanager
     async def listen(self, since: Position | None) -> AsyncIterator[Listener]:
         """A listener who knows everything up to `since`, or by default up to now. Raises `TooMany`, `FellBehind`, and
         one of `DATABASE_FAILURES`."""
-        if len(self._listeners) >= self._limit:
+        if self.listeners >= self._limit:
             raise TooMany
         listener = Listener()
         self._listeners.add(listener)

@@ -30,13 +30,13 @@ export class FenceMap {
   #tiles = shape("g");
   #marks = shape("g");
   #svg = shape("svg", { class: "map", tabindex: "0", role: "img" });
-  #scale = el("span", { class: "scale" });
+  #scale = shape("g", { class: "scale" });
   #view;
 
   /** `place`: fence, frame, buffer_m. `say`: texts. */
   constructor(place, say, tiles = baseMap()) {
     Object.assign(this, { place, say, tiles, flat: flatten(place), number: (numbers += 1) });
-    this.#svg.append(this.#tiles, this.#group, this.#marks);
+    this.#svg.append(this.#tiles, this.#group, this.#marks, this.#scale);
     this.#svg.addEventListener("keydown", (event) => this.#key(event));
     this.#svg.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.#drawFence();
@@ -98,7 +98,6 @@ export class FenceMap {
     return el("figcaption", {},
       el("span", { class: "legend" }, this.say("map_caption", { frame, buffer: this.place.buffer_m })),
       this.tiles ? el("span", { class: "legend" }, this.say("map_tiles", { frame: this.say(`frame_${this.tiles.frame}`) })) : "",
-      this.#scale,
       button("＋", () => this.#zoom(0.7), { "aria-label": this.say("map_nearer") }),
       button("－", () => this.#zoom(1 / 0.7), { "aria-label": this.say("map_further") }));
   }
@@ -113,11 +112,18 @@ export class FenceMap {
   #see(view) {
     this.#view = view;
     this.#svg.setAttribute("viewBox", view.map((value) => value.toFixed(2)).join(" "));
-    const across = Math.max(view[2], view[3]);
-    const metres = [1000, 500, 200, 100, 50, 20, 10].find((step) => step < across / 3) ?? 5;
-    this.#scale.textContent = this.say("map_scale", { metres: Math.round(across) });
-    this.#scale.dataset.metres = String(metres);
+    this.#measure(view);
     if (this.tiles) this.#tile();
+  }
+
+  /** A bar as long as it says, in the corner. */
+  #measure([x, y, width, height]) {
+    const across = Math.min(width, height);
+    const metres = [1000, 500, 200, 100, 50, 20, 10].find((step) => step < across / 2) ?? 5;
+    const [left, bottom, size] = [x + width * 0.02, y + height * 0.98, height / 28];
+    this.#scale.replaceChildren(
+      shape("path", { d: `M${left} ${bottom - size / 3}v${size / 3}h${metres}v${-size / 3}`, "vector-effect": "non-scaling-stroke" }),
+      shape("text", { x: left + size / 4, y: bottom - size / 3, "font-size": size }, this.say("map_scale", { metres })));
   }
 
   #zoom(by) {

@@ -1,7 +1,7 @@
 // What waits for a decision, and what it rests on, side by side; decided by keyboard.
 
 import { FenceMap } from "./map.js";
-import { facts, figure, moment, reasonList } from "./shown.js";
+import { distance, facts, figure, moment, reasonList } from "./shown.js";
 import { button, el } from "./view.js";
 
 const PAGE = 100;
@@ -13,7 +13,7 @@ export async function reviews(app, view, { review_id = null, task_id = null }) {
   one.more = button(app.say("more"), () => load(one, { isAnew: false }), { class: "more" });
   const all = task_id ? el("p", {}, app.say("of_task", { task: task_id }), " ", button(app.say("all_reviews"), () => app.go("reviews"), { class: "link" })) : "";
   view.show(app.say("reviews"), el("p", { class: "faint", id: "keys" }, app.say("review_keys")), all,
-    el("div", { class: "review" }, el("nav", { "aria-label": app.say("reviews") }, one.count, one.list, one.more), one.side));
+    el("div", { class: "desk" }, el("nav", { "aria-label": app.say("reviews") }, one.count, one.list, one.more), one.side));
   view.keys({ j: () => step(one, 1), k: () => step(one, -1), a: () => confirm(one, "accept"), r: () => confirm(one, "reject"), z: () => undo(one) });
   view.atDecision((reviewId) => decided(one, reviewId));
   view.hears(800, () => load(one, { isAnew: true }));
@@ -94,7 +94,8 @@ function shown(one, e) {
       [app.say("received_at"), moment(e.received_at)],
       [app.say("deadline"), app.deadline(e.closes_at)],
     ]),
-    el("div", { class: "sides" }, selfie(one, e), reference(app, e)),
+    decide,
+    el("div", { class: "sides" }, selfie(one, e), reference(app, e), where(app, e)),
     el("h3", {}, app.say(e.kind === "manual" ? "asked_why" : "reasons")),
     e.kind === "manual" ? el("blockquote", {}, e.request_reason) : reasonList(e.reasons, app.say("no_reason")),
     ...(e.face ? [el("h3", {}, app.say("comparison")), facts([
@@ -103,10 +104,8 @@ function shown(one, e) {
       [app.say("rival"), e.face.rival_score === null ? null : figure(e.face.rival_score, 3)],
       [app.say("alive"), e.face.live === null ? null : figure(e.face.live, 2)],
     ])] : []),
-    ...where(app, e),
     ...(e.signals.length ? [el("h3", {}, app.say("signals")), el("ul", {}, e.signals.map((signal) => el("li", {}, signal.message)))] : []),
     ...(e.decisions.length ? [el("h3", {}, app.say("decisions")), el("ul", {}, e.decisions.map((d) => el("li", {}, `${moment(d.decided_at)} ${d.actor}: ${app.say(d.decision)} – ${d.note}`)))] : []),
-    decide,
   ];
 }
 
@@ -130,14 +129,15 @@ function reference(app, e) {
 }
 
 function where(app, e) {
-  if (!e.location) return [el("h3", {}, app.say("place")), el("p", { class: "faint" }, app.say("no_position"))];
+  const address = el("p", {}, e.place.registered_address);
+  if (!e.location) return el("section", {}, el("h3", {}, app.say("place")), address, el("p", { class: "faint" }, app.say("no_position")));
   const map = new FenceMap(e.place, app.say.bind(app));
   map.show([{ id: e.review_id, location: e.location, outcome: "review", label: e.person_id }], e.review_id);
-  return [el("h3", {}, app.say("place")), el("p", {}, e.place.registered_address), facts([
+  return el("section", {}, el("h3", {}, app.say("place")), address, facts([
     [app.say("zone"), app.say(`zone_${e.location.zone}`)],
-    [app.say("distance"), e.location.distance_m === null ? null : app.say("metres", { metres: figure(e.location.distance_m), error: figure(e.location.r95_m, 0) })],
+    [app.say("distance"), distance(app, e.location)],
     [app.say("phone"), e.device ? [e.device.platform, e.device.model].filter(Boolean).join(" ") : null],
-  ]), map.element];
+  ]), map.element);
 }
 
 // --- Deciding ---

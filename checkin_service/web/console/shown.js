@@ -53,8 +53,11 @@ export function paged(app, total, size, page) {
   return el("section", {}, place, el("p", { class: "paging" }, shown, ...buttons));
 }
 
-export function day(text) {
-  return text.slice(0, 10);
+/** To fence and buffer, in words; null where none is known. */
+export function distance(app, location) {
+  if (location?.distance_m == null) return null;
+  const figures = { metres: figure(Math.abs(location.distance_m)), error: figure(location.r95_m, 0) };
+  return app.say(location.distance_m > 0 ? "metres_outside" : "metres_inside", figures);
 }
 
 export function moment(text) {

@@ -38,7 +38,8 @@ export function numbers(app, counted) {
 function byHour(app, hours) {
   const found = new Map(hours.map((hour) => [hour.hour, hour]));
   const most = Math.max(...hours.map((hour) => hour.attempts));
-  const rows = Array.from({ length: 24 }, (_, hour) => found.get(hour) ?? { hour, attempts: 0, rejected: 0 });
+  const [first, last] = [hours[0].hour, hours.at(-1).hour];
+  const rows = Array.from({ length: last - first + 1 }, (_, index) => found.get(first + index) ?? { hour: first + index, attempts: 0, rejected: 0 });
   return table(app.say("by_hour"), [app.say("hour"), app.say("attempts"), app.say("refused")],
     rows.map((row) => [`${String(row.hour).padStart(2, "0")}:00`, [bar(row.attempts, most), ` ${row.attempts}`], [bar(row.rejected, most, "bad"), ` ${row.rejected}`]]), { id: "hours" });
 }

@@ -1,7 +1,7 @@
 // One task: its window and place, a map, its members and how they tried.
 
 import { FenceMap } from "./map.js";
-import { bar, facts, figure, moment, paged, reasonList, table } from "./shown.js";
+import { bar, distance, facts, moment, paged, reasonList, table } from "./shown.js";
 import { numbers } from "./statistics.js";
 import { button, el } from "./view.js";
 
@@ -18,13 +18,13 @@ export async function task(app, view, { task_id, part = "attempts" }) {
   const aside = el("section", { id: "place", class: "place" });
   const side = el("section", { class: "part", id: "part" });
   const choose = (name) => {
-    tabs.forEach((tab) => tab.setAttribute("aria-selected", String(tab.dataset.part === name)));
+    tabs.forEach((tab) => tab.setAttribute("aria-pressed", String(tab.dataset.part === name)));
     one.part = name;
     return SHOWN[name](one, side);
   };
-  const tabs = PARTS.map((name) => button(app.say(name), () => choose(name), { role: "tab", "data-part": name, "aria-selected": "false", "aria-controls": "part" }));
+  const tabs = PARTS.map((name) => button(app.say(name), () => choose(name), { "data-part": name, "aria-pressed": "false" }));
   view.show(registered.enterprise.name, el("p", {}, button(app.say("back_to_tasks"), () => app.go("tasks"), { class: "link" })), head,
-    el("div", { class: "two" }, aside, el("div", {}, el("div", { role: "tablist", class: "tabs", "aria-label": app.say("parts") }, tabs), side)));
+    el("div", { class: "two" }, aside, el("div", {}, el("div", { role: "group", class: "tabs", "aria-label": app.say("parts") }, tabs), side)));
   showStatus(one, head);
   showPlace(one, aside);
   view.keys({ Escape: () => app.go("tasks") });
@@ -73,7 +73,9 @@ async function loadAttempts(one, { isAnew }) {
   const after = isAnew ? "" : `&after=${one.next}`;
   const page = await one.app.api.call("GET", `${one.path}/attempts?limit=${ATTEMPTS}${after}`);
   const known = new Set(isAnew ? page.attempts.map((attempt) => attempt.check_in_id) : []);
-  const others = isAnew ? one.attempts.filter((attempt) => !known.has(attempt.check_in_id)) : one.attempts;
+  // so much is new that something lies between: begin from the latest again
+  const isApart = isAnew && !one.attempts.some((attempt) => known.has(attempt.check_in_id));
+  const others = isApart ? [] : one.attempts.filter((attempt) => !known.has(attempt.check_in_id));
   if (!isAnew || !others.length) one.next = page.next;
   one.attempts = isAnew ? [...page.attempts, ...others] : [...others, ...page.attempts];
   drawAttempts(one);
@@ -104,7 +106,7 @@ function attemptRow(one, attempt) {
   const review = isWaiting ? button(app.say("to_review"), () => app.go("reviews", { review_id: attempt.check_in_id, task_id: one.status.task_id })) : "";
   const row = el("tr", { class: attempt.outcome, "data-attempt-row": attempt.check_in_id },
     el("th", { scope: "row" }, choose), el("td", {}, attempt.person_id), el("td", {}, app.say(`outcome_${attempt.outcome}`), " ", review),
-    el("td", {}, first), el("td", {}, location?.distance_m == null ? "–" : app.say("metres", { metres: figure(location.distance_m), error: figure(location.r95_m, 0) })),
+    el("td", {}, first), el("td", {}, distance(app, location) ?? "–"),
     el("td", {}, device ? [device.model ?? app.say("unknown"), " ", el("span", { class: "faint" }, device.platform)] : "–"));
   return row;
 }
