@@ -189,7 +189,6 @@ async function undo(one) {
 }
 
 async function decided(one, reviewId) {
-  one.waiting = one.waiting.filter((review) => review.review_id !== reviewId || review.state === "pending_second");
-  list(one);
+  await load(one, { isAnew: true });
   if (one.current === reviewId) await look(one, reviewId);
 }

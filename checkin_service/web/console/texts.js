@@ -16,7 +16,7 @@ export const TEXTS = {
   heard_attempt: { "zh-CN": "任务 {task} 有新的打卡", "zh-HK": "任務 {task} 有新的打卡", en: "A new check-in to task {task}" },
   more: { "zh-CN": "显示更多", "zh-HK": "顯示更多", en: "Show more" },
   nothing: { "zh-CN": "没有内容", "zh-HK": "沒有內容", en: "Nothing here" },
-  range: { "zh-CN": "第 {first}–{last} 项，共 {total} 项", "zh-HK": "第 {first}–{last} 項，共 {total} 項", en: "{first}–{last} of {total}" },
+  range: { "zh-CN": "第 {first} 至 {last} 项，共 {total} 项", "zh-HK": "第 {first} 至 {last} 項，共 {total} 項", en: "{first}–{last} of {total}" },
   before: { "zh-CN": "上一页", "zh-HK": "上一頁", en: "Previous" },
   after: { "zh-CN": "下一页", "zh-HK": "下一頁", en: "Next" },
   loading: { "zh-CN": "正在读取…", "zh-HK": "正在讀取…", en: "Loading…" },
