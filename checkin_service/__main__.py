@@ -499,6 +499,8 @@ Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another termina
 
 The phone page as p-1, for these 15 minutes (docs/phone-page.md says more, also for real phones):
   {address}/app/#token={development_token(settings.data_dir, "p-1", "checkin", 15)}
+The reviewing officer's console (docs/console.md):
+  {address}/console/#token={development_token(settings.data_dir, "r-1", "review", 15)}
 
 Try next:
   curl {address}/readyz

@@ -193,7 +193,10 @@ async def test_a_decision_outlives_the_network_and_the_token(
         await decide(page, first, "a", "x")
         await page.network(offline=True)
         await page.until("document.querySelector('#held .retrying')")
+        await click(page, f"[data-review='{second}'].entry")
+        await page.until("document.querySelector('#main [role=alert] button')")
         await page.network()
+        await click(page, "#main [role=alert] button")
         await page.until("!document.querySelector('#held p')")
         assert (await states(office))[first] == "accepted"
         await decide(page, second, "r", "y")

@@ -88,6 +88,7 @@ class Console {
     addEventListener("hashchange", () => this.#enter());
     addEventListener("popstate", (event) => this.#render(event.state?.name ?? "tasks", event.state?.params));
     addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("unhandledrejection", (event) => this.#rejected(event));
     addEventListener("beforeunload", (event) => { if (this.decisions.waiting.some((one) => one.state !== "failed")) event.preventDefault(); });
     this.#enter();
   }
@@ -161,6 +162,13 @@ class Console {
     const { name, params } = this.#view;
     document.querySelector("#main [role=alert]")?.remove();
     document.querySelector("#main").prepend(el("p", { role: "alert" }, text, " ", button(this.say("again"), () => this.#render(name, params))));
+  }
+
+  /** What went wrong under a button; a defect of this page stays one. */
+  #rejected(event) {
+    if (!(event.reason instanceof Problem || event.reason instanceof Offline)) return;
+    event.preventDefault();
+    this.#explain(event.reason);
   }
 
   #key(event) {

@@ -86,7 +86,7 @@ export class FenceMap {
   #ring(distance) {
     const id = `ring-${this.number}`;
     const wide = (extra) => 2 * (this.place.buffer_m + distance) + extra;
-    const edge = this.#svg.viewBox.baseVal?.width / 150 || 3;
+    const edge = wide(0) / 100;
     const mask = shape("mask", { id, maskUnits: "userSpaceOnUse", x: -9000, y: -9000, width: 18000, height: 18000 },
       this.#outline({ fill: "#fff", stroke: "#fff", "stroke-width": wide(edge) }),
       this.#outline({ fill: "#000", stroke: "#000", "stroke-width": Math.max(0, wide(-edge)) }));

@@ -72,6 +72,10 @@ async function step(one, by) {
 async function look(one, reviewId) {
   const { app } = one;
   one.current = reviewId;
+  // nothing is decided on while something else is seen
+  one.evidence = null;
+  one.side.replaceChildren(el("p", {}, app.say("loading")));
+  delete one.side.dataset.review;
   list(one);
   const evidence = await app.api.call("GET", `/v1/reviews/${reviewId}`);
   if (one.view.isGone || one.current !== reviewId) return;
@@ -80,10 +84,13 @@ async function look(one, reviewId) {
   one.side.dataset.review = reviewId;
 }
 
+function isOpen(evidence) {
+  return evidence.state === "pending" || evidence.state === "pending_second";
+}
+
 function shown(one, e) {
   const { app } = one;
-  const isOpen = e.state === "pending" || e.state === "pending_second";
-  const decide = isOpen && !app.decisions.isDecided(e.review_id)
+  const decide = isOpen(e) && !app.decisions.isDecided(e.review_id)
     ? el("p", { class: "decide" }, button(app.say("accept"), () => confirm(one, "accept"), { class: "good", "data-decide": "accept" }), button(app.say("reject"), () => confirm(one, "reject"), { class: "grave", "data-decide": "reject" }))
     : el("p", {}, app.say(`review_${e.state}`));
   return [
@@ -95,15 +102,7 @@ function shown(one, e) {
       [app.say("deadline"), app.deadline(e.closes_at)],
     ]),
     decide,
-    el("div", { class: "sides" }, selfie(one, e), reference(app, e), where(app, e)),
-    el("h3", {}, app.say(e.kind === "manual" ? "asked_why" : "reasons")),
-    e.kind === "manual" ? el("blockquote", {}, e.request_reason) : reasonList(e.reasons, app.say("no_reason")),
-    ...(e.face ? [el("h3", {}, app.say("comparison")), facts([
-      [app.say("likeness"), e.face.likeness_text],
-      [app.say("score"), `${figure(e.face.score, 3)} / ${figure(e.face.threshold, 3)} (${e.face.model_id}, ${e.face.operating_point})`],
-      [app.say("rival"), e.face.rival_score === null ? null : figure(e.face.rival_score, 3)],
-      [app.say("alive"), e.face.live === null ? null : figure(e.face.live, 2)],
-    ])] : []),
+    el("div", { class: "sides" }, selfie(one, e), el("div", {}, reference(app, e), why(app, e), comparison(app, e)), where(app, e)),
     ...(e.signals.length ? [el("h3", {}, app.say("signals")), el("ul", {}, e.signals.map((signal) => el("li", {}, signal.message)))] : []),
     ...(e.decisions.length ? [el("h3", {}, app.say("decisions")), el("ul", {}, e.decisions.map((d) => el("li", {}, `${moment(d.decided_at)} ${d.actor}: ${app.say(d.decision)} – ${d.note}`)))] : []),
   ];
@@ -128,6 +127,22 @@ function reference(app, e) {
   return el("section", { class: "reference" }, el("h3", {}, app.say("reference")), el("p", {}, app.say("reference_gone", { person: e.person_id })), told);
 }
 
+function why(app, e) {
+  const isManual = e.kind === "manual";
+  return el("section", {}, el("h3", {}, app.say(isManual ? "asked_why" : "reasons")),
+    isManual ? el("blockquote", {}, e.request_reason) : reasonList(e.reasons, app.say("no_reason")));
+}
+
+function comparison(app, { face }) {
+  if (!face) return "";
+  return el("section", {}, el("h3", {}, app.say("comparison")), facts([
+    [app.say("likeness"), face.likeness_text],
+    [app.say("score"), `${figure(face.score, 3)} / ${figure(face.threshold, 3)} (${face.model_id}, ${face.operating_point})`],
+    [app.say("rival"), face.rival_score === null ? null : figure(face.rival_score, 3)],
+    [app.say("alive"), face.live === null ? null : figure(face.live, 2)],
+  ]));
+}
+
 function where(app, e) {
   const address = el("p", {}, e.place.registered_address);
   if (!e.location) return el("section", {}, el("h3", {}, app.say("place")), address, el("p", { class: "faint" }, app.say("no_position")));
@@ -145,8 +160,7 @@ function where(app, e) {
 /** Asks for the note, which is the confirmation; what was written last is offered again. */
 function confirm(one, decision) {
   const { app, evidence } = one;
-  const isOpen = evidence && (evidence.state === "pending" || evidence.state === "pending_second");
-  if (!isOpen || app.decisions.isDecided(evidence.review_id) || document.querySelector("dialog[open]")) return;
+  if (!evidence || !isOpen(evidence) || app.decisions.isDecided(evidence.review_id) || document.querySelector("dialog[open]")) return;
   const note = el("textarea", { name: "note", required: true, maxlength: String(LONGEST_NOTE), rows: "3" });
   note.value = app.notes[decision] ?? "";
   const close = () => { dialog.close(); dialog.remove(); };
@@ -157,7 +171,7 @@ function confirm(one, decision) {
     app.notes[decision] = text;
     close();
     app.decisions.hold({ review_id: evidence.review_id, person_id: evidence.person_id, decision, note: text });
-    goOn(one);
+    app.doing(() => goOn(one));
   };
   const form = el("form", { submit },
     el("h2", { id: "confirm" }, app.say(`confirm_${decision}`, { person: evidence.person_id })),
