@@ -91,6 +91,15 @@ async def texts(page: Page, selector: str) -> list[str]:
     return found
 
 
+async def attributes(page: Page, selector: str, *names: str) -> list[list[str]]:
+    """Of each element, these of its attributes."""
+    each = f"{json.dumps(names)}.map((name) => one.getAttribute(name))"
+    found: list[list[str]] = await page.run(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => {each})"
+    )
+    return found
+
+
 async def audited(office: Stage, action: str) -> list[Json]:
     rows = await office.sql(
         "SELECT actor, task_id, details FROM audit WHERE action = $1 ORDER BY seq", action
@@ -266,11 +275,11 @@ async def test_the_map_is_drawn_in_true_metres(office: Stage, browser: Browser, 
         await page.until("document.querySelector('.map .fix')")
         await click(page, f"[data-attempt='{attempt['check_in_id']}']")
         await page.until("document.querySelector('.map .around')")
-        outline = await page.run("document.querySelector('.map .fence').getAttribute('d')")
-        dot = await page.run("document.querySelector('.map .fix').getAttribute('d')")
-        view = await page.run("document.querySelector('.map').getAttribute('viewBox')")
-        around = await page.run("document.querySelector('.map .around').getAttribute('r')")
-        buffer = await page.run("document.querySelector('.map .buffer').getAttribute('stroke-width')")
+        [[outline]] = await attributes(page, ".map .fence", "d")
+        [[dot]] = await attributes(page, ".map .fix", "d")
+        [[view]] = await attributes(page, ".map", "viewBox")
+        [[around]] = await attributes(page, ".map .around", "r")
+        [[buffer]] = await attributes(page, ".map .buffer", "stroke-width")
         captions = await texts(page, ".mapped figcaption")
         await page.screenshot(f"console-map-{frame}")
     drawn = Polygon([tuple(map(float, pair.split())) for pair in outline.strip("MZ").split("L")])
@@ -300,10 +309,7 @@ async def test_tiles_lie_where_they_belong(office: Stage, browser: Browser) -> N
     async with console(browser, office) as page:
         await click(page, "[data-task=T1]")
         await page.until("document.querySelector('.map image')")
-        tiles = await page.run(
-            "[...document.querySelectorAll('.map image')].map((one) => "
-            "['href', 'x', 'y', 'width', 'height'].map((name) => one.getAttribute(name)))"
-        )
+        tiles = await attributes(page, ".map image", "href", "x", "y", "width", "height")
     found = {href: tuple(map(float, box)) for href, *box in tiles}
     zoom = int(next(iter(found)).split("/")[3])
     lon, lat = from_wgs84(*INSIDE, Frame.GCJ02)
@@ -355,3 +361,24 @@ async def many_attempts(office: Stage) -> None:
         FROM (SELECT *, idempotency_key::integer AS n FROM receipt WHERE task_id = 'T1') r
         """
     )
+
+
+async def test_a_circle_and_a_distance_without_a_place_are_drawn(office: Stage, browser: Browser) -> None:
+    circle = {"type": "Circle", "coordinates": list(INSIDE), "radius_m": 150}
+    await office.ready_task("T1", "p-1", place=place(fence=circle, buffer_m=20))
+    far = (await office.check_in("p-1", "T1", at=FAR)).body["check_in_id"]
+    reply = await office.call("GET", "/v1/tasks/T1/attempts", REVIEWER, "review")
+    distance_m = reply.body["attempts"][0]["location"]["distance_m"]
+    async with console(browser, office) as page:
+        await click(page, "[data-task=T1]")
+        await click(page, f"[data-attempt='{far}']")
+        await page.until("document.querySelector('.map .ring')")
+        (drawn,) = await attributes(page, ".map .fence", "cx", "cy", "r")
+        assert list(map(float, drawn)) == [0, 0, 150]
+        outer, inner = (
+            float(width) for (width,) in await attributes(page, ".map mask circle", "stroke-width")
+        )
+        assert await page.run("document.querySelectorAll('.map .fix').length") == 0
+    # a stroke lies on both sides of the fence's edge
+    assert (outer + inner) / 4 == pytest.approx(20 + distance_m, abs=0.01)
+    assert 0 < outer - inner < outer / 20

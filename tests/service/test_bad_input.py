@@ -351,7 +351,7 @@ async def test_an_expectation_that_nobody_knows_is_refused(stage: Stage) -> None
     [
         ("GET", "/", 404),
         ("GET", "/v1", 404),
-        ("GET", "/v1/tasks", 404),
+        ("POST", "/v1/tasks", 405),
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/tasks/T-open/", 404),
         ("GET", "/v1/tasks/T-open/suspend", 405),

@@ -74,7 +74,8 @@ async def test_tasks_come_by_deadline_or_by_what_is_needed_a_day(stage: Stage) -
 @pytest.mark.parametrize("order", ["deadline", "risk"])
 async def test_pages_lead_through_all_tasks(stage: Stage, order: str) -> None:
     await three_tasks(stage)
-    found, after = [], ""
+    found: list[str] = []
+    after: Any = ""
     for _ in range(3):
         reply = await ask(stage, "/v1/tasks", order=order, limit="1", after=after)
         found += [task["task_id"] for task in reply.body["tasks"]]
@@ -341,7 +342,8 @@ async def test_who_reads_nothing_is_cut_and_leaves_room(
         f"Authorization: Bearer {token}",
     )
     writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
-    watched = stage.client.server.app[SERVICES].watch
+    served: Any = stage.client.app
+    watched = served[SERVICES].watch
     await until(lambda: watched.listeners == 1)
     for minute in range(6):
         await stage.set_clock(NOON + timedelta(minutes=minute))
