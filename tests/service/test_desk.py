@@ -273,6 +273,33 @@ async def test_who_comes_again_hears_what_was_missed_and_nothing_twice(stage: St
         assert (await heard.next())[2]["outcome"] == "rejected"
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_happens_as_one_begins_to_listen_is_heard_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """On either side of the look at what was missed."""
+    await task_at_noon(stage, "T1", "p-1")
+    async with listening(stage) as heard:
+        _, first, _ = await heard.next()
+        look = watch.Watch.missed
+
+        async def meanwhile(self: watch.Watch, since: watch.Position | None) -> Any:
+            if when == "before":
+                await stage.check_in("p-1", "T1", at=FAR)
+            seen = await look(self, since)
+            if when == "after":
+                await stage.check_in("p-1", "T1", at=FAR)
+            assert (await heard.next())[0] == "attempt"  # the reader has told everybody
+            return seen
+
+        monkeypatch.setattr(watch.Watch, "missed", meanwhile)
+        async with listening(stage, after=first) as other:
+            assert (await other.next())[0] == "hello"
+            assert (await other.next())[2]["outcome"] == "rejected"
+            await stage.check_in("p-1", "T1")
+            assert (await other.next())[2]["type"] == "member_accepted"
+
+
 async def test_who_does_not_stay_is_given_what_there_is(stage: Stage) -> None:
     await task_at_noon(stage, "T1", "p-1")
     async with listening(stage) as heard:

@@ -177,13 +177,17 @@ class Watch:
                 await reader
 
     async def _read(self, position: Position) -> None:
+        answered = True
         while True:
             await asyncio.sleep(ASKED_EVERY_S)
             try:
                 position = await self._tell_after(position)
+                answered = True
             except DATABASE_FAILURES as error:
-                # who listens is told when it is back; each other answer of the service says it meanwhile
-                log.warning("watch_failed", error=type(error).__name__)
+                # who listens is told what was missed when it is back
+                if answered:
+                    log.warning("watch_failed", error=type(error).__name__)
+                answered = False
 
     async def _tell_after(self, position: Position) -> Position:
         async with self._database.snapshot() as connection:

@@ -14,6 +14,8 @@ import { button, el } from "./view.js";
 
 const VIEWS = { tasks, task, reviews, statistics, signed_out: signedOut };
 const NAMED = ["tasks", "reviews", "statistics"];
+// Each renewal of a task is a view, and so a row of the audit.
+const REST_MS = 4000;
 const WRITING = new Set(["INPUT", "TEXTAREA", "SELECT"]);
 
 /** One showing of a view. Once another has come, what it still does is not seen. */
@@ -44,19 +46,20 @@ class View {
     this.decided = work;
   }
 
-  /** Calls `work()` soon after something has happened, to one task or to any: once for many things at once. */
+  /** Calls `work()` soon after something has happened, to one task or to any; in busy times not again before a rest. */
   hears(delayMs, work, taskId = null) {
-    this.#hearing = { delayMs, work, taskId, timer: null };
+    this.#hearing = { delayMs, work, taskId, timer: null, last: -REST_MS };
   }
 
   happened(event) {
     const hearing = this.#hearing;
     if (this.isGone || !hearing || hearing.timer) return;
     if (hearing.taskId && event.data.task_id && event.data.task_id !== hearing.taskId) return;
+    const rest = hearing.last + REST_MS - performance.now();
     hearing.timer = setTimeout(() => {
-      hearing.timer = null;
+      Object.assign(hearing, { timer: null, last: performance.now() });
       if (!this.isGone) this.app.doing(hearing.work);
-    }, hearing.delayMs);
+    }, Math.max(hearing.delayMs, rest));
   }
 
   end() {
@@ -90,6 +93,7 @@ class Console {
     addEventListener("keydown", (event) => this.#key(event));
     addEventListener("unhandledrejection", (event) => this.#rejected(event));
     addEventListener("beforeunload", (event) => { if (this.decisions.waiting.some((one) => one.state !== "failed")) event.preventDefault(); });
+    setInterval(() => this.#tellLeft(), 10_000);
     this.#enter();
   }
 
@@ -224,8 +228,16 @@ class Console {
       el("strong", {}, this.say("console")),
       el("nav", { "aria-label": this.say("console") }, views),
       this.session.token ? el("span", { class: this.isLive ? "live" : "quiet", id: "heard" }, this.say(this.isLive ? "live" : "not_live")) : "",
-      this.session.claims ? el("span", { class: "who" }, this.session.claims.sub) : "",
+      this.session.claims ? el("span", { class: "who" }, `${this.session.claims.sub} `, el("span", { id: "left" })) : "",
       el("select", { "aria-label": this.say("language"), id: "language", change: (event) => this.setLanguage(event.target.value) }, languages));
+    this.#tellLeft();
+  }
+
+  #tellLeft() {
+    const place = document.querySelector("#left");
+    if (!place) return;
+    const minutes = Math.max(0, Math.ceil((this.session.claims.exp * 1000 - this.clock.now()) / 60_000));
+    place.textContent = this.say("signed_in_for", { minutes });
   }
 }
 

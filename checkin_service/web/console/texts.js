@@ -24,6 +24,7 @@ export const TEXTS = {
   offline: { "zh-CN": "没有网络。", "zh-HK": "沒有網絡。", en: "No network." },
   failed: { "zh-CN": "这次没有成功。", "zh-HK": "今次未能成功。", en: "That did not work." },
   unknown: { "zh-CN": "未知", "zh-HK": "未知", en: "unknown" },
+  signed_in_for: { "zh-CN": "（登录还剩 {minutes} 分钟）", "zh-HK": "（登入尚餘 {minutes} 分鐘）", en: "(signed in for {minutes} min)" },
   signed_out_title: { "zh-CN": "请用链接登录", "zh-HK": "請用連結登入", en: "Please sign in by your link" },
   signed_out_text: { "zh-CN": "登录最长十五分钟有效。请从核查部门的系统重新打开核查台的链接。", "zh-HK": "登入最長十五分鐘有效。請從核查部門的系統重新開啟核查台的連結。", en: "A sign-in lasts fifteen minutes at most. Please open the console's link again from your department's system." },
   signed_out_waiting: { "zh-CN": "还有 {number} 个决定没有送出。请不要关闭此页，用新的链接登录后会继续送出。", "zh-HK": "尚有 {number} 個決定未送出。請勿關閉此頁，以新的連結登入後會繼續送出。", en: "{number} decisions have not been sent. Please keep this page open: they go on once you have signed in by a new link." },
