@@ -204,7 +204,7 @@ async def test_a_decision_outlives_the_network_and_the_token(
         await page.until("document.querySelector('#held .retrying')")
         await click(page, f"[data-review='{second}'].entry")
         await page.until("document.querySelector('#main [role=alert] button')")
-        await page.network()
+        await page.network(offline=False)
         await click(page, "#main [role=alert] button")
         await page.until("!document.querySelector('#held p')")
         assert (await states(office))[first] == "accepted"
