@@ -9,7 +9,7 @@ from tests.service.reviewing import doubtful
 from tests.service.stage import Stage
 from tests.service.window import task_at_noon
 
-# What tells of a face, a place, a phone or a grievance, and belongs to one person.
+# What tells of a face, a place, a phone, a qualification or a grievance, and belongs to one person.
 EVIDENCE = {
     "score",
     "lon",
@@ -21,6 +21,7 @@ EVIDENCE = {
     "stored",
     "device",
     "request_reason",
+    "categories",
 }
 OF_OTHERS = {"tasks", "review", "operate"}
 READING = [
@@ -67,6 +68,8 @@ async def test_each_view_of_evidence_is_in_the_audit_and_nothing_else(stage: Sta
             views[path] = new[0]
     assert views == {
         "/v1/persons/{person_id}/export": "export",
+        "/v1/tasks/{task_id}/registration": "view_registration",
+        "/v1/tasks/{task_id}/attempts": "view_attempts",
         "/v1/reviews/{review_id}": "view_review",
         "/v1/reviews/{review_id}/selfie": "view_selfie",
     }
