@@ -82,6 +82,7 @@ async function look(one, reviewId) {
   one.evidence = evidence;
   one.side.replaceChildren(...shown(one, evidence));
   one.side.dataset.review = reviewId;
+  app.announce(`${evidence.person_id}. ${evidence.request_reason ?? evidence.reasons.map((reason) => reason.message).join(" ")}`);
 }
 
 function isOpen(evidence) {

@@ -2,10 +2,10 @@
 
 import { button, el } from "./view.js";
 
-/** A table with a caption for the ear; `columns` are texts, `rows` lists of cells or rows made already. */
+/** A table, in a place that scrolls where it is too wide, with a caption for the ear; `columns` are texts, `rows` lists of cells or rows made already. */
 export function table(caption, columns, rows, attributes = {}) {
   const head = el("thead", {}, el("tr", {}, columns.map((text) => el("th", { scope: "col" }, text))));
-  return el("table", attributes, el("caption", { class: "unseen" }, caption), head, el("tbody", {}, rows.map(rowOf)));
+  return el("div", { class: "wide" }, el("table", attributes, el("caption", { class: "unseen" }, caption), head, el("tbody", {}, rows.map(rowOf))));
 }
 
 function rowOf(row) {
