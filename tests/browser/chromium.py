@@ -108,6 +108,7 @@ class Page:
     def __init__(self, browser: Browser, session: str, base: str, context: str) -> None:
         self.browser, self.session, self.base, self.context = browser, session, base, context
         self.faults: list[str] = []
+        self._clip: Json = {}
         self.seen: list[tuple[str, Json]] = []
         self.taps = 0
         self._events: list[tuple[str, Json]] = []
@@ -129,9 +130,13 @@ class Page:
     async def prepare(self) -> None:
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.send(f"{domain}.enable")
-        await self.send(
-            "Emulation.setDeviceMetricsOverride", width=360, height=640, deviceScaleFactor=1, mobile=True
-        )
+        await self.use_screen(360, 640, mobile=True)
+
+    async def use_screen(self, width: int, height: int, *, mobile: bool = False) -> None:
+        """A phone's screen or a desk's. Drawn large only for pictures, and only a phone's: that takes time."""
+        self._clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 2 if mobile else 1}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        await self.send("Emulation.setDeviceMetricsOverride", **size)
 
     async def event(self, method: str) -> Json:
         """The next event of this kind that nobody has asked for yet."""
@@ -242,8 +247,7 @@ class Page:
 
     async def seen_now(self) -> bytes:
         """What is on the screen, PNG."""
-        clip = {"x": 0, "y": 0, "width": 360, "height": 640, "scale": 2}
-        picture = await self.send("Page.captureScreenshot", format="png", clip=clip)
+        picture = await self.send("Page.captureScreenshot", format="png", clip=self._clip)
         return base64.b64decode(picture["data"])
 
 

@@ -58,7 +58,7 @@ async def console(
 ) -> AsyncIterator[Page]:
     """The console on a desk's screen, signed in by a link. A decision is held for less long than the 5 s of people."""
     async with browser.open_page(f"http://127.0.0.1:{office.client.port}") as page:
-        await desk_of(page, 1280)
+        await page.use_screen(1280, 900)
         hurry = (
             f"const wait = setTimeout; setTimeout = (work, ms) => wait(work, ms === 5000 ? {held_ms} : ms);"
         )
@@ -66,13 +66,6 @@ async def console(
         await page.go(f"/console/#token={office.token(reviewer, 'review')}")
         await page.until("document.querySelector('#tasks')")
         yield page
-
-
-async def desk_of(page: Page, width: int) -> None:
-    """A screen so wide."""
-    await page.send(
-        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
-    )
 
 
 async def press(page: Page, key: str) -> None:

@@ -14,7 +14,7 @@ from checkin_service.domain.task import Flow, MemberState, TaskState
 from checkin_service.web.pages import CONSOLE, SHARED, read_page
 from geofence import Frame, Zone
 from tests.browser.chromium import Browser, Page
-from tests.browser.test_console import click, clock, console, desk_of, office, press
+from tests.browser.test_console import click, clock, console, office, press
 from tests.browser.test_looks import CHARACTER_SETS, LANGUAGES, STRING, WITH_A_NAME, contrast
 from tests.service.reviewing import asked, doubtful
 from tests.service.stage import FAR, Stage
@@ -120,7 +120,7 @@ async def look(page: Page, name: str, language: str) -> None:
     assert await page.run("document.documentElement.lang") == language
     assert await page.run("document.querySelectorAll('h1').length") == 1
     for width in (420, 1280):
-        await desk_of(page, width)
+        await page.use_screen(width, 900)
         assert await page.run("document.scrollingElement.scrollWidth - innerWidth") <= 0, (name, width)
     assert "undefined" not in await page.run("document.body.innerText"), name
     tree = (await page.send("Accessibility.getFullAXTree"))["nodes"]
