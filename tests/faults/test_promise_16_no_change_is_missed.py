@@ -123,7 +123,8 @@ async def test_every_revision_of_a_task_is_told_once_and_in_order(stage: Stage) 
 
 async def test_control_without_the_lock_changes_are_missed(stage: Stage, record: Record) -> None:
     await stage.sql(WITHOUT_LOCK)
-    pollers = await polled(stage, rounds=10)
+    # so many that also a slow poller reads while somebody writes
+    pollers = await polled(stage, rounds=60)
     changes = await table(stage)
     missed = {row[0] for row in changes} - {row[0] for row in told(pollers[0])}
     assert missed
