@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from uuid import UUID
 
+import aiohttp
 import redis.asyncio as redis
 import structlog
 from aiohttp import web
@@ -34,12 +36,13 @@ from checkin_service.adapters.rate_limit import RateLimit
 from checkin_service.adapters.receipt_keys import ReceiptKeys, load_receipt_keys
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.adapters.token_keys import KeySetError, TokenKeys
+from checkin_service.adapters.wechat import WeChatApi, WeChatVerification
 from checkin_service.adapters.wrapping_keys import load_wrapping_keys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
 from checkin_service.overload import look_for_deadlines, run_beside
-from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, ObjectStore
-from checkin_service.settings import Settings
+from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, Liveness, ObjectStore
+from checkin_service.settings import SettingError, Settings
 from checkin_service.usecases.after_restore import notice_restore
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import seed_calendar
@@ -176,7 +179,7 @@ async def _open_services(
         evidence=evidence,
         faces=faces,
         policy=policy,
-        liveness=HeadTurns() if settings.liveness else None,
+        liveness=await _open_liveness(stack, settings, metrics),
         rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics, clock),
         metrics=metrics,
         admission=Admission(settings, faces, database, metrics),
@@ -189,6 +192,28 @@ async def _open_services(
 async def _installation(database: Database) -> UUID:
     async with database.connection() as connection:
         return await note_installation(connection)
+
+
+async def _open_liveness(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Liveness | None:
+    if settings.liveness != "wechat":
+        return HeadTurns() if settings.liveness == "on" else None
+    app_id, secret = _wechat_credentials(settings)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    api = WeChatApi(session, settings.wechat_url, app_id, secret, metrics)
+    return WeChatVerification(api, HeadTurns(), metrics)
+
+
+def _wechat_credentials(settings: Settings) -> tuple[str, str]:
+    if not settings.wechat_app_id or not settings.wechat_secret_file:
+        raise SettingError(
+            "CHECKIN_LIVENESS=wechat needs CHECKIN_WECHAT_APP_ID and CHECKIN_WECHAT_SECRET_FILE"
+        )
+    try:
+        return settings.wechat_app_id, Path(settings.wechat_secret_file).read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"CHECKIN_WECHAT_SECRET_FILE={settings.wechat_secret_file!r} can't be read"
+        ) from error
 
 
 def evidence_store(settings: Settings) -> ObjectStore:

@@ -27,6 +27,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
     "key_set_unread": frozenset(),
     "draining": frozenset({"grace_s"}),
     "drained": frozenset({"connections", "requests"}),
+    "wechat_failed": frozenset({"errcode"}),
     "calendar_ends": frozenset({"last_day", "days_ahead"}),
     "review_overdue": frozenset({"reviews"}),
     "watch_failed": frozenset({"error"}),

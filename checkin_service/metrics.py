@@ -73,6 +73,18 @@ class Metrics:
         self.event_loop_lag = Gauge(
             "checkin_event_loop_lag_seconds", "How late the event loop is", registry=self.registry
         )
+        self.wechat_calls = Counter(
+            "checkin_wechat_calls",
+            "Calls of WeChat's server by result: ok, refused, unreachable",
+            ["call", "result"],
+            registry=self.registry,
+        )
+        self.wechat_results = Counter(
+            "checkin_wechat_results",
+            "What WeChat's face verification said of check-ins, by its number",
+            ["verify_ret"],
+            registry=self.registry,
+        )
         self.calendar_end = Gauge(
             "checkin_calendar_end_timestamp_seconds",
             "When the last published day ends, in seconds since 1970",

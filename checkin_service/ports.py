@@ -1,9 +1,10 @@
 """Interfaces with more than one implementation."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from face import Analysis, PoolStats
 
@@ -33,15 +34,39 @@ class FaceEngine(Protocol):
         ...
 
 
-class Liveness(Protocol):
-    """What a challenge asks of a person, and whether frames show it; turns of the head, or another provider's."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom another provider is to look for: its own name of the person (`account`), and what stands on their identity
+    card. It goes through and is not kept; nor is it printed."""
 
-    def actions(self) -> Sequence[str]:
-        """A new challenge's actions, in order."""
+    account: str = field(repr=False)
+    name: str = field(repr=False)
+    number: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessTest:
+    """What a challenge asks for. `verify_id`: what the phone tells the provider. `session`: what the provider has to be
+    told again for its result; it is personal, and sealed wherever it lies."""
+
+    provider: str
+    actions: Sequence[str]
+    verify_id: str | None = None
+    session: bytes | None = field(default=None, repr=False)
+
+
+class Liveness(Protocol):
+    """What a challenge asks of a person, and whether it was done; turns of the head, or another provider's test."""
+
+    async def ask(self, challenge_id: UUID, holder: Holder | None) -> LivenessTest:
+        """A new challenge's test, of a person whose identity is known only where there is a `holder`."""
         ...
 
-    def judge(self, frames: Sequence[Sequence[Sequence[float]]], actions: Sequence[str]) -> str:
-        """`passed`, or a code that says what was not seen. `frames`: five landmarks each (x, y in pixels)."""
+    async def judge(
+        self, frames: Sequence[Sequence[Sequence[float]]], actions: Sequence[str], session: bytes | None
+    ) -> str:
+        """`passed`, `unknown` where the person is not to blame, or a code that says what was not seen. `frames`: five
+        landmarks each (x, y in pixels); `actions` and `session` as they were asked for. Takes 5 s at most."""
         ...
 
 

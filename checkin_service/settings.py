@@ -94,6 +94,12 @@ def _tiles(text: str) -> str | None:
     return text or None
 
 
+def _web_url(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("must be an http or https address")
+    return text
+
+
 def _workers(text: str) -> int:
     return _positive(text) if text else len(os.sched_getaffinity(0))
 
@@ -196,8 +202,18 @@ SETTINGS: Mapping[str, Setting] = {
     "liveness": Setting(
         "CHECKIN_LIVENESS",
         "off",
-        _switch,
-        "`on`: challenges ask for turns of the head, shown in a burst of frames",
+        _one_of("off", "on", "wechat"),
+        "`on`: challenges ask for turns of the head, shown in a burst of frames; `wechat`: for WeChat's face "
+        "verification where it can be had, and else for turns",
+    ),
+    "wechat_app_id": Setting(
+        "CHECKIN_WECHAT_APP_ID", "", _optional, "The mini-program's AppID, see docs/wechat.md"
+    ),
+    "wechat_secret_file": Setting(
+        "CHECKIN_WECHAT_SECRET_FILE", "", _optional, "File with the mini-program's AppSecret"
+    ),
+    "wechat_url": Setting(
+        "CHECKIN_WECHAT_URL", "https://api.weixin.qq.com", _web_url, "Where WeChat's server is asked"
     ),
     "face_workers": Setting("CHECKIN_FACE_WORKERS", "", _workers, "Face worker processes; unset: one a core"),
     "face_queue": Setting(
@@ -284,7 +300,10 @@ class Settings:
     operating_point: str
     models_dir: Path | None
     passive_pad: bool
-    liveness: bool
+    liveness: str
+    wechat_app_id: str | None
+    wechat_secret_file: str | None
+    wechat_url: str
     face_workers: int
     face_queue: int
     longest_wait_s: float

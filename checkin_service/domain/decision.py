@@ -11,9 +11,11 @@ from typing import Protocol
 
 from checkin_service.domain.reasons import COUNTED, DOUBTFUL, REFUSING, Reason, in_order
 
-# What the frames of a challenge showed; any other code is what they did not.
+# What a challenge's liveness test showed; any other code is what it did not.
 PASSED = "passed"
 OTHER_FACE = "other_face"
+# Nobody knows, and it is not the person's fault: a provider is away, or can't know them.
+UNKNOWN = "unknown"
 
 
 class Outcome(StrEnum):
@@ -134,8 +136,8 @@ class FaceEvidence:
     """What the face engine found: how many comparable faces, faults of quality, and how the one face compares.
 
     `rivals` are those by the comparison's model, None while nobody has looked. `live` is the passive model's score,
-    0 an attack to 1 live; None where none is configured. `liveness` is what the frames of the challenge showed; None
-    where it asked for nothing.
+    0 an attack to 1 live; None where none is configured. `liveness` is what the challenge's test showed; None where it
+    asked for nothing.
     """
 
     faces: int
@@ -192,7 +194,8 @@ def decide(case: Case, position: Position, face: FaceEvidence | None, policy: Po
     reasons = reasons or _comparison(face, policy)
     # Only a provisional window gets here late: held until the calendar is published, neither lost nor accepted.
     late = case.received_at >= case.closes_at
-    return _decision(reasons, held=[Reason.POSITION_UNCERTAIN] if uncertain else [], doubted=late)
+    held = [Reason.POSITION_UNCERTAIN] if uncertain else []
+    return _decision(reasons, held=held, doubted=late or face.liveness == UNKNOWN)
 
 
 def _task_and_window(case: Case) -> list[Reason]:
@@ -253,7 +256,7 @@ def _comparison(face: FaceEvidence, policy: Policy) -> list[Reason]:
 
 def _is_attack(face: FaceEvidence, policy: Policy) -> bool:
     looks_dead = face.live is not None and not face.live >= policy.least_live
-    return looks_dead or face.liveness not in {None, PASSED}
+    return looks_dead or face.liveness not in {None, PASSED, UNKNOWN}
 
 
 def _has_look_alike(face: FaceEvidence) -> bool:

@@ -72,7 +72,10 @@ POLICY: Mapping[Kind, Rule] = {
         "whoever was judging with it has ended; most go with the verdict",
     ),
     Kind.CHALLENGE: Rule(
-        "one-time challenges", timedelta(days=1), "they expired", "nothing can use them any more"
+        "one-time challenges; until the verdict also, encrypted, what WeChat is asked about",
+        timedelta(days=1),
+        "they expired",
+        "nothing can use them any more",
     ),
     Kind.IDEMPOTENCY_KEY: Rule(
         "keys of calls with their answers", timedelta(days=1), "the call", "as long as a call may be repeated"

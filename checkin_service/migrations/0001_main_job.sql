@@ -201,6 +201,8 @@ CREATE TABLE challenge (
     person_id    text NOT NULL,
     expires_at   timestamptz NOT NULL,
     actions      text[] NOT NULL DEFAULT '{}',
+    -- what another provider of liveness has to be told for its result, sealed; gone with the verdict
+    session      bytea,
     FOREIGN KEY (task_id, person_id) REFERENCES member
 );
 
@@ -289,7 +291,7 @@ CREATE TABLE attempt (
     -- (PostgreSQL holds NaN to be greater than every number.)
     CONSTRAINT accepted_is_proven CHECK (
         outcome <> 'accepted' OR erased_at IS NOT NULL
-        OR (reasons = '{}' AND distance_m IS NOT NULL AND distance_m <= 0
+        OR (reasons = '{}' AND distance_m IS NOT NULL AND distance_m <= 0 AND coalesce(liveness, 'passed') = 'passed'
             AND score IS NOT NULL AND threshold IS NOT NULL AND score >= threshold AND score <> 'NaN')),
     -- nor hold for people to accept what is not the person's face
     CONSTRAINT held_is_a_match CHECK (
@@ -822,6 +824,8 @@ BEGIN
                 WHERE last_position.received_at < excluded.received_at;
     END IF;
     DELETE FROM burst_frame b USING receipt r WHERE r.check_in_id = wanted AND b.challenge_id = r.challenge_id;
+    UPDATE challenge h SET session = NULL FROM receipt r
+        WHERE r.check_in_id = wanted AND h.challenge_id = r.challenge_id AND h.session IS NOT NULL;
     -- what the facts count as still to be judged is judged with this
     SELECT f AS facts, (r.answer IS NULL AND r.ended IS NULL AND r.received_at < f.closes_at)::integer AS own INTO now_told
         FROM task_facts f JOIN receipt r USING (task_id) WHERE r.check_in_id = wanted;

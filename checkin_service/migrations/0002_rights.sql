@@ -55,7 +55,7 @@ GRANT DELETE ON
     processing_record, receipt, reference, review, sent_fix
 TO checkin_service;
 -- A purge locks the rows that it deletes, and a lock takes the right to update some column.
-GRANT UPDATE (actions) ON challenge TO checkin_service;
+GRANT UPDATE (actions, session) ON challenge TO checkin_service;
 GRANT UPDATE (photo) ON burst_frame TO checkin_service;
 GRANT UPDATE (received_at) ON deferred_submission TO checkin_service;
 GRANT UPDATE (model_id) ON kept_photograph TO checkin_service;

@@ -1,6 +1,14 @@
 """Who is calling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WeChatAccount:
+    """Whose WeChat account and identity card a person's are, as the issuer has found out: see docs/wechat.md."""
+
+    openid: str = field(repr=False)
+    cert_hash: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +18,7 @@ class Caller:
     iss: str
     sub: str
     scopes: frozenset[str]
+    wechat: WeChatAccount | None = None
 
 
 SYSTEM = Caller("checkin_service", "system", frozenset())

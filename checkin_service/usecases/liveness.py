@@ -1,4 +1,5 @@
-"""Active liveness: a challenge asks for turns of the head, and the frames of a burst show them or do not.
+"""Active liveness: a challenge asks for turns of the head, and the frames of a burst show them or do not; or another
+provider has its own test, and is asked for its result.
 
 A frame is described as it comes: its landmarks and templates are kept sealed until the verdict, the picture is not.
 """
@@ -12,9 +13,10 @@ import numpy as np
 from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.adapters.postgres.persons import SealedTemplate
+from checkin_service.adapters.sealing import SealBroken, seal, unseal
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.decision import OTHER_FACE, Policy
-from checkin_service.ports import FaceEngine, Liveness
+from checkin_service.ports import FaceEngine, Holder, Liveness, LivenessTest
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.templates import open_all, seal_all
 from checkin_service.usecases.verdict import CheckIn
@@ -22,6 +24,38 @@ from face import Analysis, ImageError, Templates, compare
 
 # The five points of a frame, beside its templates: ten numbers, x and y in pixels.
 _LANDMARKS = "landmarks"
+
+
+async def begin_test(
+    database: Database,
+    keys: TemplateKeys,
+    liveness: Liveness,
+    challenge_id: UUID,
+    person_id: str,
+    holder: Holder | None,
+) -> LivenessTest:
+    """What a new challenge of this person asks for. No connection is held while a provider is asked; one that needs to
+    know the person is asked only where its session can be sealed, that is, of persons who are enrolled."""
+    data_key = await _data_key(database, keys, challenge_id, person_id) if holder else None
+    test = await liveness.ask(challenge_id, holder if data_key else None)
+    session = None
+    if data_key and test.session:
+        session = seal(data_key, test.session, *_binding(person_id, challenge_id))
+    async with database.connection() as connection:
+        await check_ins.set_test(connection, challenge_id, test.actions, session)
+    return test
+
+
+async def _data_key(
+    database: Database, keys: TemplateKeys, challenge_id: UUID, person_id: str
+) -> bytes | None:
+    async with database.connection() as connection:
+        challenge = await check_ins.read_challenge(connection, challenge_id, person_id)
+    return await keys.find(challenge.key_id) if challenge else None
+
+
+def _binding(person_id: str, challenge_id: UUID) -> tuple[str, ...]:
+    return "liveness", person_id, str(challenge_id)
 
 
 async def keep_frame(
@@ -62,10 +96,12 @@ async def judge_frames(
     challenge: check_ins.AnsweredChallenge,
     selfie: Analysis,
 ) -> str:
-    """What the frames show: the liveness provider's code, or `other_face` when they are not of the selfie's person.
+    """What the test showed: the liveness provider's code, or `other_face` when frames are not of the selfie's person.
 
     Frames in the submission stand for those that were sent beforehand under the same number.
     """
+    if challenge.session:
+        return await liveness.judge((), challenge.actions, _session(data_key, check_in, challenge.session))
     frames = _kept(data_key, check_in.submission.person_id, challenge)
     sent = await asyncio.gather(*(_analysed(faces, photo) for photo in check_in.burst))
     frames |= {number: shown for number, analysis in enumerate(sent) if (shown := _shown(analysis))}
@@ -73,7 +109,16 @@ async def judge_frames(
     if not all(_same_person(policy, selfie.templates, frame) for frame in in_order):
         return OTHER_FACE
     points = [np.reshape(frame[_LANDMARKS], (5, 2)).tolist() for frame in in_order]
-    return liveness.judge(points, challenge.actions)
+    return await liveness.judge(points, challenge.actions, None)
+
+
+def _session(data_key: bytes | None, check_in: CheckIn, sealed: bytes) -> bytes | None:
+    """None when the person's key is another one by now."""
+    submission = check_in.submission
+    try:
+        return data_key and unseal(data_key, sealed, *_binding(submission.person_id, submission.challenge_id))
+    except SealBroken:
+        return None
 
 
 async def _analysed(faces: FaceEngine, photo: bytes) -> Analysis:

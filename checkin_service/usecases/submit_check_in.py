@@ -15,7 +15,6 @@ from uuid import UUID
 from checkin_service.adapters.postgres import check_ins, deferred
 from checkin_service.adapters.postgres.check_ins import (
     NOTHING_LEFT,
-    AnsweredChallenge,
     LoadedCase,
     Receipt,
     SealedObject,
@@ -292,12 +291,13 @@ async def _look_closely(
 async def _look_alive(
     judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis, data_key: bytes | None
 ) -> str | None:
-    """What the frames show of what the challenge asked for; None when it asked for nothing, or nothing could pass."""
+    """Whether what the challenge asked for was done; None when it asked for nothing, or nothing could pass."""
     if judge.liveness is None or not loaded.actions or analysis.landmarks is None:
         return None
     async with judge.database.connection() as connection:
-        frames = await check_ins.read_frames(connection, check_in.submission.challenge_id)
-    challenge = AnsweredChallenge(loaded.actions, frames)
+        challenge = await check_ins.read_answered(
+            connection, check_in.submission.challenge_id, loaded.actions
+        )
     return await judge_frames(
         data_key, judge.faces, judge.liveness, judge.policy, check_in, challenge, analysis
     )

@@ -1,5 +1,6 @@
 """Bearer tokens: ES256 JWTs of the configured issuer, checked before anything else is read."""
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from aiohttp import web
 from jwt.types import Options
 
 from checkin_service.adapters.token_keys import ALGORITHM, AUDIENCE, TokenKeys
-from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.caller import Caller, WeChatAccount
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import TOKEN_ENDS_AT, services
 
@@ -24,6 +25,7 @@ _OPTIONS: Options = {
     "verify_nbf": False,
 }
 _LATEST = 2**53
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class _Verified(NamedTuple):
@@ -93,7 +95,16 @@ def _in_its_time(verified: _Verified, now: float) -> tuple[Caller, float]:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     iss, sub, scope = (_word(claims[name]) for name in ("iss", "sub", "scope"))
-    return Caller(iss, sub, frozenset(scope.split()))
+    return Caller(iss, sub, frozenset(scope.split()), _wechat(claims))
+
+
+def _wechat(claims: dict[str, Any]) -> WeChatAccount | None:
+    if "wechat_openid" not in claims:
+        return None
+    openid, cert_hash = _word(claims["wechat_openid"]), _word(claims.get("wechat_cert_hash"))
+    if not _SHA256.fullmatch(cert_hash):
+        raise ValueError("a claim is not a digest")
+    return WeChatAccount(openid, cert_hash)
 
 
 def _seconds(claim: object) -> float:

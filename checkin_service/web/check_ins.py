@@ -1,6 +1,8 @@
 """A person's check-in: the challenge, the submission, its answer."""
 
 import hashlib
+import hmac
+import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,12 +11,15 @@ from aiohttp import web
 
 from checkin_service.adapters.postgres import check_ins, deferred, reviews
 from checkin_service.adapters.postgres.check_ins import Submission
+from checkin_service.adapters.wechat import cert_hash
 from checkin_service.domain.reasons import Reason
+from checkin_service.ports import Holder, LivenessTest
+from checkin_service.usecases.caller import WeChatAccount
 from checkin_service.usecases.deferral import Pending
-from checkin_service.usecases.liveness import keep_frame
+from checkin_service.usecases.liveness import begin_test, keep_frame
 from checkin_service.usecases.open_challenge import open_challenge
 from checkin_service.usecases.receipts import signed_receipt
-from checkin_service.usecases.refusals import FieldFault, Refusal
+from checkin_service.usecases.refusals import FieldFault, Refusal, invalid
 from checkin_service.usecases.submit_check_in import Judge, submit_check_in
 from checkin_service.usecases.verdict import CheckIn, Device
 from checkin_service.web import schema
@@ -36,21 +41,43 @@ _TEXTS = {"task_id", "challenge_id", "frame", "fixes", "captured_at", "device"}
 
 async def challenge(request: web.Request) -> web.Response:
     body = await read_json(request)
-    task_id = schema.parse_object(schema.ChallengeShape, body)["task_id"]
+    task_id, identity = schema.parse_challenge(body)
+    holder = _holder(caller(request).wechat, identity)
     wired = services(request)
     await _limit(request)
 
     async def work() -> Answer:
-        actions = list(wired.liveness.actions()) if wired.liveness else []
-        challenge_id, expires_at = await open_challenge(wired.database, caller(request).sub, task_id, actions)
-        answer = {
-            "challenge_id": str(challenge_id),
-            "expires_at": instant_text(expires_at),
-            "actions": actions,
-        }
+        person_id = caller(request).sub
+        challenge_id, expires_at = await open_challenge(wired.database, person_id, task_id)
+        answer = {"challenge_id": str(challenge_id), "expires_at": instant_text(expires_at), "actions": []}
+        if wired.liveness:
+            test = await begin_test(
+                wired.database, wired.keys, wired.liveness, challenge_id, person_id, holder
+            )
+            answer |= _test_json(test)
         return Answer(201, answer)
 
-    return await once(request, json_digest(body), work)
+    # the digest is kept for a day, and nobody shall find out from it whose card was sent
+    keyed = identity and wired.keys.pseudonym(json.dumps(identity)).hex()
+    return await once(request, json_digest({"task_id": task_id, "identity": keyed}), work)
+
+
+def _holder(account: WeChatAccount | None, identity: dict[str, Any] | None) -> Holder | None:
+    """Whom WeChat is to look for; None without an identity card, or for a caller whose issuer knows of none.
+
+    Raises `Refusal` invalid for another card than the issuer's: whoever else may be alive, it is not this person.
+    """
+    if account is None or identity is None:
+        return None
+    if not hmac.compare_digest(cert_hash(**identity), account.cert_hash):
+        raise invalid("/identity", "not_allowed_value")
+    return Holder(account.openid, **identity)
+
+
+def _test_json(test: LivenessTest) -> dict[str, Any]:
+    liveness = {"provider": test.provider} | ({"verify_id": test.verify_id} if test.verify_id else {})
+    # what another provider asks for, the person is told by its own screens
+    return {"actions": [] if test.verify_id else test.actions, "liveness": liveness}
 
 
 async def burst(request: web.Request) -> web.Response:

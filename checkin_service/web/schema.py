@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from checkin_service.domain.enterprise import uscc_fault
 from checkin_service.domain.review import ReviewDecision
@@ -105,6 +105,14 @@ class ConsentShape(Shape):
 
 class ChallengeShape(Shape):
     task_id: Id
+    identity: JsonObject | None = None
+
+
+class IdentityShape(Shape):
+    """As it stands on a mainland identity card."""
+
+    name: Annotated[str, line(100)]
+    number: Annotated[str, StringConstraints(pattern=r"\A[0-9]{17}[0-9X]\z")]
 
 
 class BasisShape(Shape):
@@ -156,6 +164,15 @@ def parse_object(shape: type[Shape], body: object) -> JsonObject:
     fields = parse_fields(shape, body, "", faults)
     refuse(faults)
     return fields
+
+
+def parse_challenge(body: object) -> tuple[str, JsonObject | None]:
+    """The task's id, and the identity where one was sent. Raises `Refusal` invalid."""
+    faults: Faults = []
+    fields = parse_fields(ChallengeShape, body, "", faults)
+    identity = _part(IdentityShape, fields, "identity", faults)
+    refuse(faults)
+    return fields["task_id"], identity or None
 
 
 def refuse(faults: Faults) -> None:

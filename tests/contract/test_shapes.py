@@ -34,6 +34,7 @@ DESCRIBED: dict[str, type[Shape]] = {
     "TaskQuery": schema.QueryShape,
     "ConsentForm": schema.ConsentShape,
     "ChallengeRequest": schema.ChallengeShape,
+    "IdentityCard": schema.IdentityShape,
     "Basis": schema.BasisShape,
     "CheckInForm": schema.CheckInShape,
     "Fix": schema.FixShape,
@@ -247,7 +248,7 @@ CASES: dict[str, tuple[Json, Json, Judge]] = {
     "challenge": (
         SCHEMAS["ChallengeRequest"],
         {"task_id": "T1"},
-        _refused_by(partial(schema.parse_object, schema.ChallengeShape)),
+        _refused_by(schema.parse_challenge),
     ),
     "basis": (SCHEMAS["Basis"], {"kind": "separate_consent", "document": "x"}, _basis),
     "check-in": (_form_as_parsed(), CHECK_IN, _check_in),

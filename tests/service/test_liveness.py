@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -122,8 +123,8 @@ async def test_without_liveness_nothing_is_asked_and_nothing_kept(stage: Stage) 
     assert (await check_in(stage, challenge_id)).body["outcome"] == "accepted"
 
 
-def test_challenges_differ_and_ask_for_both_sides() -> None:
-    asked = {tuple(HeadTurns().actions()) for _ in range(300)}
+async def test_challenges_differ_and_ask_for_both_sides() -> None:
+    asked = {tuple((await HeadTurns().ask(uuid4(), None)).actions) for _ in range(300)}
     assert len(asked) == 6
     assert all(set(actions) == set(Action) for actions in asked)
 

@@ -102,10 +102,11 @@ class OpenChallenge:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredChallenge:
-    """What a challenge asked for, and the frames that were sent beforehand, by number."""
+    """What a challenge asked for, the frames that were sent beforehand, by number, and another provider's session."""
 
     actions: Sequence[str]
     frames: Mapping[int, Sequence[SealedTemplate]]
+    session: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,22 +188,33 @@ class Traces:
 
 
 async def open_challenge(
-    connection: Connection, task_id: str, person_id: str, lifetime: timedelta, actions: Sequence[str]
+    connection: Connection, task_id: str, person_id: str, lifetime: timedelta
 ) -> tuple[UUID, datetime] | None:
     """A one-time challenge and its expiry; None when the person is not on the roster."""
     row = await connection.fetchrow(
         """
-        INSERT INTO challenge (challenge_id, task_id, person_id, expires_at, actions)
-        SELECT $3, task_id, person_id, checkin_now() + $4, $5 FROM member WHERE task_id = $1 AND person_id = $2
+        INSERT INTO challenge (challenge_id, task_id, person_id, expires_at)
+        SELECT $3, task_id, person_id, checkin_now() + $4 FROM member WHERE task_id = $1 AND person_id = $2
         RETURNING challenge_id, expires_at
         """,
         task_id,
         person_id,
         uuid4(),
         lifetime,
-        actions,
     )
     return row and (row["challenge_id"], row["expires_at"])
+
+
+async def set_test(
+    connection: Connection, challenge_id: UUID, actions: Sequence[str], session: bytes | None
+) -> None:
+    """What a challenge asks for, before anybody has been told of it. `session` is sealed."""
+    await connection.execute(
+        "UPDATE challenge SET actions = $2, session = $3 WHERE challenge_id = $1",
+        challenge_id,
+        actions,
+        session,
+    )
 
 
 async def read_challenge(connection: Connection, challenge_id: UUID, person_id: str) -> OpenChallenge | None:
@@ -237,14 +249,17 @@ async def replace_frame(
     )
 
 
-async def read_frames(connection: Connection, challenge_id: UUID) -> Mapping[int, Sequence[SealedTemplate]]:
+async def read_answered(
+    connection: Connection, challenge_id: UUID, actions: Sequence[str]
+) -> AnsweredChallenge:
     rows = await connection.fetch(
         "SELECT photo, model_id, sealed FROM burst_frame WHERE challenge_id = $1", challenge_id
     )
     frames: dict[int, list[SealedTemplate]] = {}
     for row in rows:
         frames.setdefault(row["photo"], []).append(SealedTemplate(**row))
-    return frames
+    session = await connection.fetchval("SELECT session FROM challenge WHERE challenge_id = $1", challenge_id)
+    return AnsweredChallenge(actions, frames, session)
 
 
 async def insert_receipt(connection: Connection, submission: Submission) -> tuple[Receipt, LoadedCase] | None:

@@ -42,6 +42,7 @@ WITHHELD = (
     "sealed",
     "wrapped_key",
     "key_id",
+    "session",
     "address",
     "fix_digest",
     "body_digest",

@@ -278,13 +278,14 @@ async def read_selfie(connection: Connection, review_id: UUID) -> tuple[str, str
 
 async def held_reviews(connection: Connection, task_id: str) -> list[tuple[UUID, bool]]:
     """Open reviews that the calendar alone decides, the oldest first, and whether they are in time: check-ins in time
-    that nothing else is against, and, once the end is not provisional any more, whatever came later."""
+    that nothing else is against or in doubt, and, once the end is not provisional any more, whatever came later."""
     rows = await connection.fetch(
         """
         SELECT v.review_id, v.received_at < t.closes_at AS in_time
         FROM review v JOIN task t USING (task_id) LEFT JOIN attempt a ON a.check_in_id = v.review_id
         WHERE v.task_id = $1 AND v.state IN ('pending', 'pending_second')
-          AND CASE WHEN v.received_at < t.closes_at THEN a.reasons = '{}' ELSE NOT t.provisional END
+          AND CASE WHEN v.received_at < t.closes_at THEN a.reasons = '{}' AND coalesce(a.liveness, 'passed') = 'passed'
+                   ELSE NOT t.provisional END
         ORDER BY v.received_at, v.review_id
         """,
         task_id,
