@@ -129,7 +129,13 @@ def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:
         queue_limit=settings.face_queue,
         deadline_s=settings.face_deadline_s,
         patience_s=settings.face_deadline_s,
+        on_loss=_tell_lost_worker,
     )
+
+
+def _tell_lost_worker(job: str, cause: str) -> None:
+    """`job`: the request whose photograph it was."""
+    log.error("face_worker_lost", job=job, cause=cause)
 
 
 def _wire(

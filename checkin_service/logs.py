@@ -14,9 +14,10 @@ from typing import Any, TextIO, cast
 import structlog
 
 EVENTS: Mapping[str, frozenset[str]] = {
-    "request": frozenset({"request_id", "method", "route", "status", "ms"}),
-    "unavailable": frozenset({"request_id", "error"}),
-    "defect": frozenset({"request_id", "error", "at"}),
+    "request": frozenset({"method", "route", "status", "ms"}),
+    "unavailable": frozenset({"error"}),
+    "defect": frozenset({"error", "at"}),
+    "face_worker_lost": frozenset({"job", "cause"}),
     "faces_not_confined": frozenset({"missing"}),
     "references_settled": frozenset({"persons", "models"}),
     "sweep_failed": frozenset({"error"}),
@@ -37,7 +38,8 @@ EVENTS: Mapping[str, frozenset[str]] = {
 }
 """Every event with the fields that it may have."""
 
-_EVERY_EVENT = {"event", "level", "timestamp"}
+# `request_id`: of the request that is being answered, see `web/request_id.py`
+_EVERY_EVENT = {"event", "level", "timestamp", "request_id"}
 _WORD = re.compile(r"[A-Za-z0-9_./:{}<>+-]{1,200}")
 
 
@@ -48,6 +50,7 @@ def configure_logs() -> None:
     logging.basicConfig(handlers=[_OnlyWhat()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.add_log_level,
             leave_out_unlisted,

@@ -21,7 +21,7 @@ from face.header import check_header
 from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
 from face.operating_points import OperatingPoint, operating_points
 from face.picture import Header, ImageLimits
-from face.pool import ENGINE_FACTORY, PoolFull, PoolStats, PoolTimeout, WorkerPool
+from face.pool import ENGINE_FACTORY, JOB_NAME, PoolFull, PoolStats, PoolTimeout, WorkerPool
 from face.quality import Quality, QualityFault, QualityThresholds, quality_faults
 from face.worker_process import WorkerFailed
 
@@ -29,6 +29,7 @@ __all__ = [
     "DLIB_RESNET_MODEL",
     "ENGINE_FACTORY",
     "FINGERPRINT",
+    "JOB_NAME",
     "MECHANISMS",
     "SFACE_MODEL",
     "Analysis",

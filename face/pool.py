@@ -10,7 +10,8 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -28,6 +29,13 @@ _MOST_QUARANTINED = 1024
 # What a photograph is taken to need until some were seen, and what the newest counts in the average.
 _ANALYSIS_S = 0.25
 _NEWEST_SHARE = 0.1
+
+
+JOB_NAME: ContextVar[str] = ContextVar("JOB_NAME", default="")
+"""What the caller of :meth:`WorkerPool.analyse` calls the job, so that a lost worker's cause can be traced to it."""
+
+
+def _tell_nobody(name: str, cause: str) -> None: ...
 
 
 class PoolFull(Exception):
@@ -61,6 +69,7 @@ class PoolStats:
 class _Job:
     photo: bytes
     digest: bytes
+    name: str
     answer: asyncio.Future[Analysis]
     patience: asyncio.TimerHandle | None = field(default=None)
 
@@ -80,7 +89,8 @@ class WorkerPool:
 
     ``workers`` photographs are analysed at once, on ``workers + spares`` warm processes; ``queue_limit`` more
     may wait, each for ``patience_s`` at most. ``deadline_s`` counts from the start in the worker. A worker may
-    grow by ``headroom_bytes`` over its warm size and is replaced after ``recycle_after`` photographs.
+    grow by ``headroom_bytes`` over its warm size and is replaced after ``recycle_after`` photographs. ``on_loss``
+    is told of each worker that a job has cost: the job's :data:`JOB_NAME`, and the cause in a word.
     """
 
     def __init__(
@@ -96,6 +106,7 @@ class WorkerPool:
         recycle_after: int = 10_000,
         headroom_bytes: int = 400_000_000,
         start_limit_s: float = 60.0,
+        on_loss: Callable[[str, str], None] = _tell_nobody,
     ) -> None:
         self._workers = workers
         self._spares = spares
@@ -105,6 +116,7 @@ class WorkerPool:
         self._recycle_after = recycle_after
         self._command = (factory, json.dumps(dict(options)), str(headroom_bytes))
         self._start_limit_s = start_limit_s
+        self._on_loss = on_loss
         self._crew: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
         self._leaving: set[WorkerProcess] = set()
@@ -170,7 +182,7 @@ class WorkerPool:
             raise ValueError(f"a photograph of {len(photo)} bytes")
         digest = hashlib.sha256(photo).digest()
         self._quarantine.check(digest)
-        job = _Job(photo, digest, asyncio.get_running_loop().create_future())
+        job = _Job(photo, digest, JOB_NAME.get(), asyncio.get_running_loop().create_future())
         self._admit(job)
         try:
             return await job.answer
@@ -235,6 +247,7 @@ class WorkerPool:
 
     def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
         self._lose(worker)
+        self._on_loss(job.name, getattr(fault, "cause", type(fault).__name__))
         try:
             self._quarantine.blame(job.digest)
             job.fail(fault)

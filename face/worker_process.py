@@ -19,7 +19,12 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_AREN
 
 
 class WorkerFailed(Exception):
-    """A worker ended without an answer: it crashed, ran out of memory or could not start."""
+    """A worker ended without an answer: it crashed, ran out of memory or could not start. ``cause``: why, in a word; a
+    signal's name, or an exception's."""
+
+    def __init__(self, text: str, cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause or type(self).__name__
 
 
 class WorkerProcess:
@@ -107,11 +112,12 @@ class WorkerProcess:
             body = await self._reader.readexactly(body_length(prefix, MOST_REPLY_BYTES))
             reply = reply_from(body)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise WorkerFailed(f"the worker ended ({await self._cause_of_death()})") from None
+            cause = await self._cause_of_death()
+            raise WorkerFailed(f"the worker ended ({cause})", cause.replace(" ", "_")) from None
         except ValueError as fault:
             raise WorkerFailed(f"the worker's reply is unusable: {fault}") from None
         if "fault" in reply:
-            raise WorkerFailed(str(reply["fault"]))
+            raise WorkerFailed(str(reply["fault"]), str(reply["fault"]).partition(":")[0])
         return reply
 
     async def _cause_of_death(self) -> str:

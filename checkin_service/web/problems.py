@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from aiohttp import web
@@ -18,6 +17,7 @@ from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import REQUEST_ID, Services, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
 from checkin_service.web.messages import Language, fault_text, problem_text
+from checkin_service.web.request_id import named
 from face import PoolFull, PoolTimeout, WorkerFailed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,10 +40,10 @@ _jitter = SystemRandom()
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Renders whatever was refused or failed, counts and logs every request once."""
-    request[REQUEST_ID] = uuid4().hex
     started = time.perf_counter()
-    response = await _answer(request, handler)
-    _tell(services(request).metrics, request, response, _route(request), time.perf_counter() - started)
+    with named(request):
+        response = await _answer(request, handler)
+        _tell(services(request).metrics, request, response, _route(request), time.perf_counter() - started)
     return response
 
 
@@ -51,9 +51,9 @@ def answer_unread(
     wired: Services, request: web.BaseRequest, refusal: Refusal, status: int | None = None
 ) -> web.Response:
     """The answer to what never reached a middleware, as it is no HTTP or never came to its end."""
-    request[REQUEST_ID] = uuid4().hex
-    response = problem(request, refusal, status)
-    _tell(wired.metrics, request, response, "unknown", 0.0)
+    with named(request):
+        response = problem(request, refusal, status)
+        _tell(wired.metrics, request, response, "unknown", 0.0)
     return response
 
 
@@ -65,7 +65,6 @@ def _tell(
     metrics.requests.labels(method, route, response.status).observe(seconds)
     log.info(
         "request",
-        request_id=request[REQUEST_ID],
         method=method,
         route=route,
         status=response.status,
@@ -81,12 +80,12 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
     except OUR_FAILURES as error:
-        log.warning("unavailable", request_id=request[REQUEST_ID], error=type(error).__name__)
+        log.warning("unavailable", error=type(error).__name__)
         return problem(request, Refusal("unavailable"))
     except Exception as error:  # noqa: BLE001  the last stop
         # A defect of ours still answers in the contract's form. Logged are type and place only: the
         # message of an unexpected error may hold personal data.
-        log.critical("defect", request_id=request[REQUEST_ID], error=type(error).__name__, at=place_of(error))
+        log.critical("defect", error=type(error).__name__, at=place_of(error))
         return problem(request, Refusal("unavailable"), status=500)
 
 

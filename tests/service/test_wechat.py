@@ -187,7 +187,7 @@ async def test_what_wechat_is_told_again_is_sealed_and_goes_with_the_verdict(
 
 
 async def test_nothing_of_the_card_is_stored(stage: Stage) -> None:
-    await ask(stage, **{"Idempotency-Key": uuid4().hex})
+    await ask(stage, ZHANG, ZHANG, "p-1", **{"Idempotency-Key": uuid4().hex})
     [row] = await stage.sql("SELECT body_digest, answer::text FROM idempotency_key")
     assert ZHANG["number"] not in row["answer"]
     # a digest that who knows all numbers could try them against would be as good as the number
