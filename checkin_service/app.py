@@ -40,9 +40,10 @@ from checkin_service.adapters.wechat import WeChatApi, WeChatVerification
 from checkin_service.adapters.wrapping_keys import load_wrapping_keys
 from checkin_service.domain.decision import OperatingPoint, Policy
 from checkin_service.metrics import Metrics
-from checkin_service.overload import look_for_deadlines, run_beside
+from checkin_service.overload import end_task, look_for_deadlines, run_beside
 from checkin_service.ports import Clock, FaceEngine, KeysUnavailable, Liveness, ObjectStore
 from checkin_service.settings import SettingError, Settings
+from checkin_service.tracing import TracedFaces, Traces
 from checkin_service.usecases.after_restore import notice_restore
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import seed_calendar
@@ -164,13 +165,16 @@ async def _open_services(
     token_keys = TokenKeys(stores.jwks)
     await token_keys.load()
     metrics = Metrics()
-    database = await stack.enter_async_context(_prepared_database(settings, stores, metrics))
+    traces = _open_traces(stack, settings, metrics)
+    database = await stack.enter_async_context(_prepared_database(settings, stores, metrics, traces))
     keys = await stack.enter_async_context(_prepared_keys(settings, stores, database))
     await _adopt_receipt_keys(settings, database, receipt_keys)
     await _finish_deletions(database, keys, evidence, None)
     client = redis.from_url(stores.redis_url, socket_timeout=1, socket_connect_timeout=1)
     stack.push_async_callback(client.aclose)
     faces = await stack.enter_async_context(open_faces(settings))
+    if traces:
+        faces = TracedFaces(faces, traces)
     if missing := tuple(name for name in MECHANISMS if name not in faces.stats.confined_by):
         log.warning("faces_not_confined", missing=missing)
     policy = _policy(settings)
@@ -189,6 +193,7 @@ async def _open_services(
         rate_limit=RateLimit(client, settings.person_challenges_per_minute, metrics, clock),
         metrics=metrics,
         admission=Admission(settings, faces, database, metrics),
+        traces=traces,
         box=Box(*settings.service_box),
         clock=clock,
         watch=Watch(database, settings.event_streams),
@@ -198,6 +203,14 @@ async def _open_services(
 async def _installation(database: Database) -> UUID:
     async with database.connection() as connection:
         return await note_installation(connection)
+
+
+def _open_traces(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Traces | None:
+    if settings.traces_url is None:
+        return None
+    traces = Traces(settings.traces_url, metrics)
+    stack.push_async_callback(end_task, asyncio.create_task(traces.run()))
+    return traces
 
 
 async def _open_liveness(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Liveness | None:
@@ -271,10 +284,17 @@ async def open_key_store(
 
 
 @asynccontextmanager
-async def _prepared_database(settings: Settings, stores: Stores, metrics: Metrics) -> AsyncIterator[Database]:
+async def _prepared_database(
+    settings: Settings, stores: Stores, metrics: Metrics, traces: Traces | None
+) -> AsyncIterator[Database]:
     if stores.migration_url:
         await migrate_at(stores.migration_url)
-    held = metrics.connection_seconds.inc
+
+    def held(seconds: float) -> None:
+        metrics.connection_seconds.inc(seconds)
+        if traces:
+            traces.note("database", seconds)
+
     async with open_database(stores.database_url, settings.database_connections, held) as database:
         async with database.connection() as connection:
             await migrate_where_allowed(connection)

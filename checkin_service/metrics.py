@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from checkin_service.adapters.postgres.calendars import Reach
 from checkin_service.domain.calendar import end_of
@@ -16,6 +23,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._failures_told = 0
         self.requests = Histogram(
             "checkin_request_duration_seconds",
             "Time to answer by method, route and status",
@@ -85,6 +94,9 @@ class Metrics:
             ["verify_ret"],
             registry=self.registry,
         )
+        self.spans_dropped = Counter(
+            "checkin_spans_dropped", "Spans that no collector has taken", registry=self.registry
+        )
         self.calendar_end = Gauge(
             "checkin_calendar_end_timestamp_seconds",
             "When the last published day ends, in seconds since 1970",
@@ -105,7 +117,7 @@ class Metrics:
         self.face_seconds = Gauge(
             "checkin_face_analysis_seconds", "What a photograph takes in a worker", registry=self.registry
         )
-        self.face_failures = Gauge(
+        self.face_failures = Counter(
             "checkin_face_worker_failures",
             "Workers lost to a crash, a hang or memory",
             registry=self.registry,
@@ -128,7 +140,9 @@ class Metrics:
         """The face workers as they are now, for the scrape that is about to read them."""
         self.face_jobs.set(stats.waiting)
         self.face_workers.set(stats.ready)
-        self.face_failures.set(stats.failures)
+        # the pool counts from its start; so does this, at each scrape by as many as there are more
+        self.face_failures.inc(stats.failures - self._failures_told)
+        self._failures_told = stats.failures
         for mechanism in MECHANISMS:
             self.faces_confined.labels(mechanism).set(mechanism in stats.confined_by)
         self.face_seconds.set(stats.analysis_s)

@@ -31,10 +31,11 @@ def run_beside(stack: AsyncExitStack, judge: Judge, admission: Admission) -> Non
     """Starts it all; the stack ends it."""
     judges = [_judge_for_ever(judge, admission) for _ in range(admission.settings.face_workers)]
     for work in (_watch_event_loop(admission), _watch_backlog(admission), *judges):
-        stack.push_async_callback(_end, asyncio.create_task(work))
+        stack.push_async_callback(end_task, asyncio.create_task(work))
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancels it and waits for its end."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

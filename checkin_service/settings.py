@@ -100,6 +100,10 @@ def _web_url(text: str) -> str:
     return text
 
 
+def _optional_web_url(text: str) -> str | None:
+    return _web_url(text) if text else None
+
+
 def _workers(text: str) -> int:
     return _positive(text) if text else len(os.sched_getaffinity(0))
 
@@ -244,6 +248,12 @@ SETTINGS: Mapping[str, Setting] = {
         _number(0.1, 12),
         "Seconds one photograph may wait for a worker, and may take there",
     ),
+    "traces_url": Setting(
+        "CHECKIN_TRACES_URL",
+        "",
+        _optional_web_url,
+        "OpenTelemetry collector that takes traces by OTLP over HTTP, `http://collector:4318/v1/traces`; unset: none",
+    ),
     "database_connections": Setting(
         "CHECKIN_DATABASE_CONNECTIONS", "10", _positive, "Largest size of the connection pool"
     ),
@@ -310,6 +320,7 @@ class Settings:
     receipt_first_hours: float
     longest_deferral_s: float
     face_deadline_s: float
+    traces_url: str | None
     database_connections: int
     configured_grace_s: float | None
     event_streams: int

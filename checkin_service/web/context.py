@@ -15,6 +15,7 @@ from checkin_service.domain.decision import Policy
 from checkin_service.metrics import Metrics
 from checkin_service.ports import Clock, FaceEngine, Liveness, ObjectStore
 from checkin_service.settings import Settings
+from checkin_service.tracing import Traces
 from checkin_service.usecases.caller import Caller
 from checkin_service.web.admission import Admission
 from checkin_service.web.messages import Language, negotiate
@@ -36,6 +37,7 @@ class Services:
     rate_limit: RateLimit
     metrics: Metrics
     admission: Admission
+    traces: Traces | None
     box: Box
     clock: Clock
     watch: Watch

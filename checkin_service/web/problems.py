@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from random import SystemRandom
 from typing import Any
 
@@ -13,11 +14,12 @@ from checkin_service.adapters.postgres.database import DATABASE_FAILURES
 from checkin_service.adapters.token_keys import KeySetError
 from checkin_service.metrics import Metrics
 from checkin_service.ports import KeysUnavailable, StoreUnavailable
+from checkin_service.tracing import Span
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import REQUEST_ID, Services, language, services
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode
 from checkin_service.web.messages import Language, fault_text, problem_text
-from checkin_service.web.request_id import named
+from checkin_service.web.request_id import named, traced
 from face import PoolFull, PoolTimeout, WorkerFailed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,17 +43,40 @@ _jitter = SystemRandom()
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Renders whatever was refused or failed, counts and logs every request once."""
     started = time.perf_counter()
-    with named(request):
+    with named(request), _span(request) as span:
         response = await _answer(request, handler)
         _tell(services(request).metrics, request, response, _route(request), time.perf_counter() - started)
+        if span:
+            _describe(span, request, response)
     return response
+
+
+def _span(request: web.Request) -> AbstractContextManager[Span | None]:
+    traces = services(request).traces
+    if traces is None:
+        return nullcontext()
+    trace_id, parent_id = traced(request) or (request[REQUEST_ID], "")
+    return traces.request(trace_id, parent_id)
+
+
+def _describe(span: Span, request: web.Request, response: web.StreamResponse) -> None:
+    route = _route(request)
+    method = "_OTHER" if route == "unknown" else request.method
+    span.name = f"{method} {route}"
+    span.failed = response.status >= 500
+    span.attributes |= {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": response.status,
+        "checkin.request_id": request[REQUEST_ID],
+    }
 
 
 def answer_unread(
     wired: Services, request: web.BaseRequest, refusal: Refusal, status: int | None = None
 ) -> web.Response:
     """The answer to what never reached a middleware, as it is no HTTP or never came to its end."""
-    with named(request):
+    with named(request, unread=True):
         response = problem(request, refusal, status)
         _tell(wired.metrics, request, response, "unknown", 0.0)
     return response

@@ -31,9 +31,9 @@ def traced(request: web.BaseRequest) -> tuple[str, str] | None:
 
 
 @contextmanager
-def named(request: web.BaseRequest) -> Iterator[None]:
-    """Gives the request its name, for as long as it is answered."""
-    request[REQUEST_ID] = name = _given(request) or uuid4().hex
+def named(request: web.BaseRequest, *, unread: bool = False) -> Iterator[None]:
+    """Gives the request its name, for as long as it is answered. One that is `unread` has no headers."""
+    request[REQUEST_ID] = name = (None if unread else _given(request)) or uuid4().hex
     token = JOB_NAME.set(name)
     try:
         with bound_contextvars(request_id=name):
@@ -44,7 +44,11 @@ def named(request: web.BaseRequest) -> Iterator[None]:
 
 def _given(request: web.BaseRequest) -> str | None:
     given = request.headers.getall("X-Request-Id", [])
-    if len(given) == 1 and _GIVEN.fullmatch(given[0]):
-        return given[0].replace("-", "")
+    if (
+        len(given) == 1
+        and _GIVEN.fullmatch(given[0])
+        and not _NONE.fullmatch(name := given[0].replace("-", ""))
+    ):
+        return name
     trace = traced(request)
     return trace and trace[0]

@@ -76,6 +76,16 @@ async def test_any_other_is_not(shared_stage: Stage, headers: dict[str, str]) ->
     assert made != await answered(shared_stage, **headers)
 
 
+async def test_what_is_no_http_is_named_too(shared_stage: Stage) -> None:
+    host, port = shared_stage.client.server.host, shared_stage.client.server.port
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"what is this\r\n\r\n")
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.0 400")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["request_id"] in answer.partition("\r\n\r\n")[0]
+
+
 @pytest.mark.usefixtures("logged")
 async def test_each_line_of_a_request_has_its_name(
     shared_stage: Stage, capfd: pytest.CaptureFixture[str]
