@@ -71,6 +71,8 @@ TOTAL_S = 5.0
 CALL_S = 2.5
 PAUSE_S = 0.3
 MOST_ANSWER_BYTES = 64 * 1024
+AWAY_S = 5.0
+"""After a challenge for which WeChat had no answer, so long nobody who asks for a challenge waits for another."""
 # so long before its end a token is asked for again: then WeChat gives a new one, and the old one still serves
 RENEW_S = 300.0
 LEAST_TOKEN_S = 30.0
@@ -201,15 +203,18 @@ class WeChatVerification:
         self._api = api
         self._otherwise = otherwise
         self._metrics = metrics
+        self._away_until = 0.0
 
     async def ask(self, challenge_id: UUID, holder: Holder | None) -> LivenessTest:
-        if holder is None:
+        if holder is None or time.monotonic() < self._away_until:
             return await self._otherwise.ask(challenge_id, holder)
         try:
             async with asyncio.timeout(TOTAL_S):
                 verify_id = await self._api.get_verify_id(challenge_id.hex, holder)
         except (WeChatFailed, TimeoutError) as error:
             _tell(error)
+            if not _is_refusal(error):
+                self._away_until = time.monotonic() + AWAY_S
             return await self._otherwise.ask(challenge_id, holder)
         session = {
             "verify_id": verify_id,
@@ -240,6 +245,11 @@ class WeChatVerification:
         while (verify_ret := await self._api.query_verify_info(session)) == IN_PROGRESS:  # noqa: ASYNC110
             await asyncio.sleep(PAUSE_S)
         return verify_ret
+
+
+def _is_refusal(error: WeChatFailed | TimeoutError) -> bool:
+    """Whether it may be this card's or this person's alone."""
+    return isinstance(error, WeChatFailed) and error.errcode is not None and error.errcode not in BUSY
 
 
 def _tell(error: WeChatFailed | TimeoutError) -> None:

@@ -57,9 +57,10 @@ async def challenge(request: web.Request) -> web.Response:
             answer |= _test_json(test)
         return Answer(201, answer)
 
-    # the digest is kept for a day, and nobody shall find out from it whose card was sent
-    keyed = identity and wired.keys.pseudonym(json.dumps(identity)).hex()
-    return await once(request, json_digest({"task_id": task_id, "identity": keyed}), work)
+    if identity:
+        # the digest is kept for a day, and nobody shall find out from it whose card was sent
+        body = {"task_id": task_id, "identity": wired.keys.pseudonym(json.dumps(identity)).hex()}
+    return await once(request, json_digest(body), work)
 
 
 def _holder(account: WeChatAccount | None, identity: dict[str, Any] | None) -> Holder | None:

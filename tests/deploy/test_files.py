@@ -64,6 +64,21 @@ def test_values_that_stand_in_the_files_can_be_read() -> None:
         read_settings(environment)
 
 
+def test_replicas_know_how_many_share_what_waits() -> None:
+    compose, [config] = (
+        parsed("compose.yaml"),
+        [thing["data"] for thing in objects() if thing["kind"] == "ConfigMap"],
+    )
+    [scaler] = [thing["spec"] for thing in objects() if thing["kind"] == "HorizontalPodAutoscaler"]
+    replicas = [name for name in compose["services"] if name.startswith("checkin-")]
+    alone = float(SETTINGS["longest_deferral_s"].default)
+    for environment, number in (
+        (compose["x-checkin"]["environment"], len(replicas)),
+        (config, scaler["minReplicas"]),
+    ):
+        assert float(environment["CHECKIN_LONGEST_DEFERRAL_S"]) == number * alone
+
+
 # --- The image ---
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from checkin_service.adapters import wechat
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.head_turns import HeadTurns
+from checkin_service.adapters.postgres.check_ins import LEASE
 from checkin_service.adapters.postgres.reviews import held_reviews
 from checkin_service.adapters.wechat import (
     VERDICTS,
@@ -27,7 +29,7 @@ from checkin_service.adapters.wechat import (
 )
 from checkin_service.metrics import Metrics
 from checkin_service.ports import Holder
-from checkin_service.settings import SettingError
+from checkin_service.settings import SettingError, read_settings
 from checkin_service.usecases.caller import Caller, WeChatAccount
 from checkin_service.web.body import json_digest
 from tests.service.conftest import UNLIMITED
@@ -298,6 +300,9 @@ async def test_while_wechat_is_away_challenges_ask_for_turns(
     assert (reply.status, reply.body["liveness"]) == (201, {"provider": "head_turns"})
     assert time.monotonic() - started < 10
     assert fake.calls["stable_token"] == 2
+    # the next one does not wait for it
+    assert (await ask(stage)).body["liveness"] == {"provider": "head_turns"}
+    assert fake.calls["stable_token"] == 2
 
 
 @pytest.mark.parametrize("answer", [None, 502, "<html>", {"errcode": -1}, {"errcode": 48001}, {"errcode": 0}])
@@ -351,6 +356,12 @@ async def test_the_database_accepts_nobody_whose_liveness_is_not_known(
     await check_in(stage, challenge_id)
     with pytest.raises(Exception, match="accepted_is_proven"):
         await stage.sql("UPDATE attempt SET liveness = 'unknown'")
+
+
+def test_a_verdict_that_waits_for_wechat_keeps_its_receipt() -> None:
+    """Both waits of a photograph at their longest, and WeChat's."""
+    longest = float(read_settings({"CHECKIN_FACE_DEADLINE_S": "12"}).face_deadline_s)
+    assert timedelta(seconds=2 * longest + wechat.TOTAL_S) < LEASE
 
 
 # --- The access token ---
@@ -408,6 +419,24 @@ async def test_a_failure_quotes_neither_token_nor_address(fake: FakeWeChat, hurr
         with pytest.raises(WeChatFailed) as failed:
             await api.query_verify_info({})
     assert (failed.value.args, failed.value.__cause__) == ((None,), None)
+
+
+async def test_a_card_that_wechat_refuses_is_no_reason_to_ask_for_no_other(
+    stage: Stage, fake: FakeWeChat
+) -> None:
+    await begun(stage)
+    fake.answers.append({"errcode": 47001})
+    assert (await ask(stage)).body["liveness"] == {"provider": "head_turns"}
+    await begun(stage, "p-2", LI)
+
+
+async def test_wechat_is_asked_again_after_a_while(
+    stage: Stage, fake: FakeWeChat, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wechat, "AWAY_S", 0)
+    fake.answers.extend([502, 502])
+    assert (await ask(stage)).body["liveness"] == {"provider": "head_turns"}
+    assert (await ask(stage)).body["liveness"]["provider"] == "wechat"
 
 
 # --- Settings ---
