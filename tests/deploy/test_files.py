@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from checkin_service.logs import EVENTS
 from checkin_service.settings import SETTINGS, read_settings
 from checkin_service.web import body, form, server
 from checkin_service.web.check_ins import MAX_BURST
@@ -53,6 +54,28 @@ def test_every_file_parses(name: str) -> None:
 def test_every_variable_is_a_setting(name: str) -> None:
     named = set(re.findall(r"\b(CHECKIN_[A-Z_]+|DATABASE_URL|REDIS_URL)\b", text(name)))
     assert named <= VARIABLES, name
+
+
+@pytest.mark.parametrize("page", ["deploy.md", "runbook.md", "wechat.md"])
+def test_pages_name_settings_and_sections_that_there_are(page: str) -> None:
+    written = (ROOT / "docs" / page).read_text("utf-8")
+    assert set(re.findall(r"\b(CHECKIN_[A-Z_]+)\b", written)) <= VARIABLES
+    for linked, section in re.findall(r"\[[^]]+\]\((\w+\.md)\), \"(\w+)\"", written):
+        assert f"\n## {section}" in (ROOT / "docs" / linked).read_text("utf-8"), (linked, section)
+    for linked in re.findall(r"\]\(([\w./-]+)\)", written):
+        assert (ROOT / "docs" / linked).exists(), linked
+
+
+def test_the_runbook_names_events_that_are_logged() -> None:
+    night = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    told = {
+        word
+        for word in re.findall(r"`([a-z]+_[a-z_]+)`", night)
+        if word.startswith(("deferred_o", "deferred_u"))
+    }
+    told |= {"face_worker_lost", "faces_not_confined", "key_set_unread", "wechat_failed", "defect"}
+    assert told <= EVENTS.keys()
+    assert all(f"`{event}`" in night for event in told)
 
 
 def test_values_that_stand_in_the_files_can_be_read() -> None:
