@@ -13,6 +13,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from face import JOB_NAME
+
 EVENTS: Mapping[str, frozenset[str]] = {
     "request": frozenset({"method", "route", "status", "ms"}),
     "unavailable": frozenset({"error"}),
@@ -50,7 +52,7 @@ def configure_logs() -> None:
     logging.basicConfig(handlers=[_OnlyWhat()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _name_request,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.add_log_level,
             leave_out_unlisted,
@@ -60,6 +62,12 @@ def configure_logs() -> None:
         logger_factory=lambda *_: structlog.PrintLogger(cast(TextIO, _IfItCan(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+
+
+def _name_request(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if name := JOB_NAME.get():
+        fields["request_id"] = name
+    return fields
 
 
 def leave_out_unlisted(_: object, __: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from aiohttp import web
-from structlog.contextvars import bound_contextvars
 
 from checkin_service.web.context import REQUEST_ID
 from face import JOB_NAME
@@ -36,8 +35,7 @@ def named(request: web.BaseRequest, *, unread: bool = False) -> Iterator[None]:
     request[REQUEST_ID] = name = (None if unread else _given(request)) or uuid4().hex
     token = JOB_NAME.set(name)
     try:
-        with bound_contextvars(request_id=name):
-            yield
+        yield
     finally:
         JOB_NAME.reset(token)
 
