@@ -193,3 +193,83 @@ async def test_prometheus_finds_no_fault_with_the_metrics(stage: Stage) -> None:
         subprocess.run, command, input=metrics, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+REQUESTS = "checkin_request_duration_seconds_count"
+# What a replica tells each minute, and the alerts that are up after half an hour of it.
+NIGHTS: Mapping[str, tuple[Mapping[str, str], set[str]]] = {
+    "quiet": (
+        {
+            'up{job="checkin"}': "1x40",
+            f'{REQUESTS}{{route="/v1/check-ins",status="201"}}': "0+60x40",
+            f'{REQUESTS}{{route="/readyz",status="503"}}': "0+60x40",
+            "checkin_deferred_oldest_seconds": "0x40",
+            "checkin_face_workers_ready": "3x40",
+            "checkin_calendar_end_timestamp_seconds": f"{100 * 86400}x40",
+        },
+        set(),
+    ),
+    "a replica is gone": ({'up{job="checkin"}': "0x40"}, {"CheckinDown"}),
+    "nobody is there": ({"other": "1x40"}, {"CheckinDown"}),
+    "the database is away": (
+        {
+            'up{job="checkin"}': "1x40",
+            f'{REQUESTS}{{route="/v1/check-ins",status="503"}}': "0+30x40",
+            f'{REQUESTS}{{route="/v1/me",status="200"}}': "0+60x40",
+        },
+        {"CheckinFailing"},
+    ),
+    "too many come, and nothing is broken": (
+        {
+            'up{job="checkin"}': "1x40",
+            f'{REQUESTS}{{route="/v1/check-ins",status="503"}}': "0+30x40",
+            f'{REQUESTS}{{route="/v1/check-ins",status="201"}}': "0+60x40",
+            'checkin_shed_total{urgency="submission"}': "0+30x40",
+        },
+        {"CheckinShedding"},
+    ),
+    "verdicts wait": (
+        {'up{job="checkin"}': "1x40", "checkin_deferred_oldest_seconds": "0+60x40"},
+        {"CheckinVerdictsLate"},
+    ),
+    "a wrong frame": (
+        {
+            'up{job="checkin"}': "1x40",
+            'checkin_reasons_total{reason="position_frame_suspect"}': "0+1x40",
+            'checkin_check_ins_total{outcome="rejected"}': "0+1x40",
+            'checkin_check_ins_total{outcome="accepted"}': "0+2x40",
+        },
+        {"CheckinFrameSuspect"},
+    ),
+    "next year is not published": (
+        {'up{job="checkin"}': "1x200", "checkin_calendar_end_timestamp_seconds": f"{30 * 86400}x200"},
+        {"CheckinCalendarEnds"},
+    ),
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("night", NIGHTS)
+def test_each_night_wakes_for_its_own_reason(night: str, tmp_path: Path) -> None:
+    told, expected = NIGHTS[night]
+    after = "100m" if any("x200" in values for values in told.values()) else "30m"
+    series = [{"series": name, "values": values} for name, values in told.items()]
+    firing = 'ALERTS{alertstate="firing"}'
+    case = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [
+            {
+                "expr": f"count by (alertname) ({firing})",
+                "eval_time": after,
+                "exp_samples": [
+                    {"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expected)
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "night.yaml"
+    rules = [str(DEPLOY / "prometheus" / "alerts.yaml")]
+    file.write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
