@@ -219,6 +219,28 @@ def test_no_other_place_is_ever_left_to_people(position: Seen) -> None:
     assert decision.outcome == ("review" if position.zone == "possible" else "rejected")
 
 
+@pytest.mark.parametrize(
+    ("liveness", "score", "outcome", "reasons", "counted"),
+    [
+        (None, 0.75, "accepted", [], False),
+        ("passed", 0.75, "accepted", [], False),
+        ("other_face", 0.75, "review", ["presentation_attack"], True),
+        ("whatever", 0.75, "review", ["presentation_attack"], True),
+        # nobody's fault, and no way in
+        ("unknown", 0.75, "review", [], False),
+        ("unknown", 0.5, "rejected", ["non_match"], True),
+    ],
+)
+def test_what_is_not_known_of_liveness_is_left_to_people_and_not_held_against_anybody(
+    liveness: str | None, score: float, outcome: str, reasons: list[str], counted: bool
+) -> None:
+    face = replace(compared(score), liveness=liveness)
+    decision = decide(case_of(MOMENTS[1], False, 0, {"model"}), POSITIONS[0], face, POLICY)
+    assert decision
+    found = (decision.outcome, list(decision.reasons), decision.counted)
+    assert found == (outcome, reasons, counted)
+
+
 def test_a_suspended_task_takes_nothing() -> None:
     case = replace(case_of(MOMENTS[1], False, 0, {"model"}), suspended=True)
     decision = decide_admission(case, POLICY)
