@@ -1,4 +1,4 @@
-"""Spans of requests for an OpenTelemetry collector, by OTLP over HTTP in JSON: docs/decisions/0020-traces.md.
+"""Spans of requests for an OpenTelemetry collector, by OTLP over HTTP in JSON: docs/decisions/0022-traces.md.
 
 A span says which route, how long and with what status, and what part of it was spent where; nothing of a request's
 content. What cannot be sent is dropped and counted: a collector that is away costs nobody anything.

@@ -312,6 +312,8 @@ def test_the_ingress_lets_in_only_the_services_own_paths() -> None:
     [ingress] = [thing for thing in objects() if thing["kind"] == "Ingress"]
     paths = [path["path"] for path in ingress["spec"]["rules"][0]["http"]["paths"]]
     assert not any(hidden.startswith(tuple(paths)) for hidden in ("/metrics", "/readyz", "/livez"))
+    inside = {"/metrics", "/readyz", "/livez"}
+    assert [path for path in PATHS - inside if not f"{path}/".startswith(tuple(paths))] == []
     annotations = {key.partition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()}
     assert annotations["proxy-body-size"] == directive("client_max_body_size")[0]
     assert f"{annotations['proxy-read-timeout']}s" == directive("proxy_read_timeout")[0]
