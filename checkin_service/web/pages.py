@@ -1,11 +1,14 @@
-"""The phone page under /app/ and the officers' console under /console/: static files, read once and served from memory.
+"""The phone page under /app/, the officers' console under /console/ and the API's under /docs/: static files, read once
+and served from memory.
 
 No build makes them, yet every file but the first has its content in its address: `index.html` names a version, the
 digest of all files, and with `<base>` everything it loads, and what that loads, is asked for below it.
 """
 
+import asyncio
 import gzip
 import hashlib
+import importlib.util
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +22,12 @@ from aiohttp import web
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import services
 
-APP, CONSOLE = (Path(__file__).parent / name for name in ("app", "console"))
+APP, CONSOLE, DOCS = (Path(__file__).parent / name for name in ("app", "console", "docs"))
 # What the console has from the phone page as it is.
 SHARED = ("api.js", "clock.js", "frames.js", "icon.svg", "language.js", "retry.js", "session.js", "view.js")
+# What shows the API, as its package brings it.
+SWAGGER_UI = ("drf_spectacular_sidecar", "static/drf_spectacular_sidecar/swagger-ui-dist")
+_OF_SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 _FIRST = "index.html"
 _PLACE_OF_VERSION = b"VERSION"
 
@@ -51,6 +57,22 @@ def policy(*pictures_from: str) -> str:
             "frame-ancestors 'none'",
             "require-trusted-types-for 'script'",
             "trusted-types 'none'",
+        )
+    )
+
+
+def docs_policy() -> str:
+    """As little as Swagger UI needs: it makes markup of text, which it cleans, and carries its icons as data."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "base-uri 'self'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
         )
     )
 
@@ -104,6 +126,14 @@ async def console_file(request: web.Request) -> web.Response:
     return _further(request, _console(request))
 
 
+async def docs_page(request: web.Request) -> web.Response:
+    return _first(request, await asyncio.to_thread(read_docs))
+
+
+async def docs_file(request: web.Request) -> web.Response:
+    return _further(request, await asyncio.to_thread(read_docs))
+
+
 def _console(request: web.Request) -> Page:
     settings = services(request).settings
     return read_page(CONSOLE, settings.base_map or "", settings.base_map_frame)
@@ -135,6 +165,19 @@ def read_page(folder: Path, base_map: str = "", frame: str = "") -> Page:
         files[_FIRST] = files[_FIRST].replace(place, escape(told).encode())
     hosts = [f"https://{urlsplit(base_map).netloc}"] if base_map else []
     return _versioned(files, policy(*hosts), _SENSORS if folder == APP else _NO_SENSORS)
+
+
+@cache
+def read_docs() -> Page:
+    """Takes a tenth of a second at first."""
+    package, folder = SWAGGER_UI
+    # not imported: its own code wants a Django
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"the package {package} of requirements/runtime.txt is not installed")
+    theirs = Path(spec.submodule_search_locations[0], folder)
+    files = _files(DOCS) | {name: (theirs / name).read_bytes() for name in _OF_SWAGGER_UI}
+    return _versioned(files, docs_policy(), _NO_SENSORS)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

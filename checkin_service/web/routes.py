@@ -102,6 +102,9 @@ PAGES = (
     Route("GET", "/console", pages.redirect),
     Route("GET", "/console/", pages.console_page),
     Route("GET", "/console/{version}/{file}", pages.console_file),
+    Route("GET", "/docs", pages.redirect),
+    Route("GET", "/docs/", pages.docs_page),
+    Route("GET", "/docs/{version}/{file}", pages.docs_file),
 )
 
 

@@ -40,7 +40,7 @@ _SCHEMA = """
         UNION ALL
         SELECT attrelid::regclass || attname || attnotnull || format_type(atttypid, atttypmod)
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-        WHERE relnamespace = 'public'::regnamespace AND attnum > 0
+        WHERE relnamespace::regnamespace::text IN ('public', 'key_store') AND attnum > 0
         UNION ALL
         SELECT viewname || definition FROM pg_views WHERE schemaname = 'public'
         UNION ALL
