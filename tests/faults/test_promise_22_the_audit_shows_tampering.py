@@ -242,7 +242,8 @@ async def test_writers_at_the_same_time_make_one_chain(stage: Stage, full: bool)
     calls = [stage.enrol("p-1"), stage.consent("p-1"), stage.platform("GET", "/v1/persons/p-1/export")]
     calls += [stage.platform("POST", f"/v1/tasks/T{n}/void", {"reason": "x"}) for n in range(writers)]
     done += await carried_out(calls)
-    assert (await told(stage)).seq == done > writers
+    # one that was done may still be told to come again, when there is no connection to read its answer by
+    assert (await told(stage)).seq >= done > writers
     assert await verified(stage, await told(stage)) == []
 
 
