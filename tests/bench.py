@@ -138,6 +138,7 @@ async def service(stores: EmbeddedStores, data_dir: Path, log: IO[str]) -> Async
         "CHECKIN_PORT": "0",
         "DATABASE_URL": stores.database_url or "",
         "REDIS_URL": stores.redis_url or "",
+        "CHECKIN_KEY_STORE_URL": stores.key_store_url or "",
         "CHECKIN_JWKS": str(development_key_set(data_dir)),
     }
     command = (sys.executable, "-m", "checkin_service", "serve")

@@ -725,7 +725,7 @@ CREATE VIEW stamped_check_in_case AS SELECT c.*, md5(c::text) AS stamp FROM chec
 -- is taken, or the challenge is used, expired or not this person's for this task.
 CREATE FUNCTION receive_check_in(
     new_id uuid, iss text, sender text, key text, digest bytea, challenge uuid, task text, lease interval)
-RETURNS SETOF stamped_check_in_case LANGUAGE plpgsql AS $$
+RETURNS SETOF stamped_check_in_case LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE instant timestamptz := checkin_now();
 BEGIN
     INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
@@ -755,7 +755,7 @@ $$;
 -- `judged` is null for a repeat. `left_behind`: see `LeftBehind` in adapters/postgres/check_ins.py.
 CREATE FUNCTION settle_check_in(
     wanted uuid, seen text, given json, judged jsonb, left_behind jsonb, feed_lock bigint)
-RETURNS json LANGUAGE plpgsql AS $$
+RETURNS json LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     fact attempt;
     is_new boolean := false;

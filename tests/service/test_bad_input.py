@@ -359,7 +359,7 @@ async def test_an_expectation_that_nobody_knows_is_refused(stage: Stage) -> None
         ("GET", "/v1/manual-requests", 405),
         ("POST", "/v1/reviews", 405),
         ("POST", "/v1/reviews/x/selfie", 405),
-        ("GET", "/docs", 404),
+        ("GET", "/docs/none/none.js", 404),
         ("DELETE", "/v1/tasks/T-open", 405),
         ("PATCH", "/v1/tasks/T-open", 405),
         ("GET", "/v1/challenges", 405),

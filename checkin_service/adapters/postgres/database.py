@@ -44,8 +44,6 @@ SESSION_SETTINGS = {
     "jit": "off",
     # every statement finds its rows by key: planning for the values costs more than it could save
     "plan_cache_mode": "force_generic_plan",
-    # and a plan that was made while a table was empty reads it from end to end until it is analysed anew
-    "enable_seqscan": "off",
 }
 
 
