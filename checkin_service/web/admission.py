@@ -19,10 +19,13 @@ from checkin_service.settings import Settings
 from checkin_service.usecases.refusals import Refusal
 
 BODIES_LIMIT = 256 * 1024 * 1024
-"""Bytes of photographs that may be on their way in at once, as their heads declare them."""
+"""Bytes of photographs that may be in the house at once."""
 
+BEGUN_BYTES = 16 * 1024
+"""So much of a body must be there, or all of it, before it counts: with heads alone, or a byte a second, one caller
+could keep everybody else out."""
 UPLOAD_S = 2.0
-"""A body that takes longer loads neither workers nor memory as yet: it counts no more until it is there."""
+"""A body that takes longer from there loads neither workers nor memory as yet: it counts no more until it is there."""
 
 _RECEIPT_S = 1 / 200
 """What taking a submission costs that is judged later, counted carefully."""
@@ -96,22 +99,22 @@ class Admission:
         long as these can wait."""
         return time.monotonic() < self._taking_until and self.oldest_s < _JUDGES_WAIT_S
 
-    def admits(self, urgency: Urgency, size: int = 0) -> bool:
-        """Whether there is room for a call of this class; `size`: bytes of its body."""
+    def admits(self, urgency: Urgency) -> bool:
+        """Whether there is room for a call of this class."""
         limit = _LIMITS[urgency]
         return (
             not self._is_strained(limit)
-            and self.bodies + size <= BODIES_LIMIT
+            and self.bodies <= BODIES_LIMIT
             and self.admitted < self.settings.face_queue + self.settings.face_workers
             and self.expected_wait_s <= limit.waits * self.settings.longest_wait_s
         )
 
-    def defers(self, person_id: str, size: int) -> bool:
+    def defers(self, person_id: str) -> bool:
         """Whether the person is near a deadline and there is room to take a submission now and judge it later."""
         return (
             person_id in self.closing
             and not self._is_strained(_LIMITS[Urgency.SUBMISSION])
-            and self.bodies + size <= BODIES_LIMIT
+            and self.bodies <= BODIES_LIMIT
             and self.expected_wait_s <= self.settings.longest_deferral_s
         )
 
@@ -126,26 +129,23 @@ class Admission:
         return Refusal("unavailable", retry_after_s=self._retry_after_s(person_id in self.closing))
 
     @contextmanager
-    def enter(self, urgency: Urgency, size: int) -> Iterator["Place"]:
+    def enter(self, urgency: Urgency) -> Iterator["Place"]:
         """Lets a call with photographs in, and counts it until it is answered. Raises `Refusal` unavailable."""
-        if not self.admits(urgency, size):
+        if not self.admits(urgency):
             raise self.refusal(urgency)
-        with self.let_in(size, deferred=False) as place:
+        with self.let_in(deferred=False) as place:
             yield place
 
     @contextmanager
-    def let_in(self, size: int, *, deferred: bool) -> Iterator["Place"]:
-        """Counts a call from its head to its answer. One that is judged later waits for no worker."""
+    def let_in(self, *, deferred: bool) -> Iterator["Place"]:
+        """A place for a call until it is answered. One that is judged later waits for no worker."""
         if deferred:
             self._taking_until = time.monotonic() + _TAKING_S
-        place = Place(self, 0 if deferred else 1, size)
-        place.count()
-        place.late = asyncio.get_running_loop().call_later(UPLOAD_S, place.discount)
+        place = Place(self, 0 if deferred else 1)
         try:
             yield place
         finally:
-            place.late.cancel()
-            place.discount()
+            place.leave()
 
     def _is_strained(self, limit: _Limit) -> bool:
         queue = limit.queue * self.settings.database_connections
@@ -170,28 +170,39 @@ class Admission:
 
 @dataclass(slots=True)
 class Place:
-    """A call with photographs that is in the house, as far as it counts."""
+    """A call with photographs that is in the house, as far as it counts: `counted` photographs and bytes."""
 
     admission: Admission
     photographs: int
-    size: int
-    counted: bool = False
-    late: asyncio.TimerHandle | None = None
+    size: int = 0
+    counted: tuple[int, int] = (0, 0)
+    _late: asyncio.TimerHandle | None = None
+    _is_late: bool = False
+
+    def received(self, so_far: int) -> None:
+        """So many bytes of its body are there."""
+        self.size = so_far
+        if self._late is None and so_far >= BEGUN_BYTES:
+            self._late = asyncio.get_running_loop().call_later(UPLOAD_S, self._give_way)
+        if self._late and not self._is_late:
+            self._count(self.photographs, so_far)
 
     def arrived(self) -> None:
         """Its body is there, however long it took."""
-        if self.late:
-            self.late.cancel()
-        self.count()
+        self.leave()
+        self._count(self.photographs, self.size)
 
-    def count(self) -> None:
-        if not self.counted:
-            self.counted = True
-            self.admission.admitted += self.photographs
-            self.admission.bodies += self.size
+    def leave(self) -> None:
+        """It counts no more."""
+        if self._late:
+            self._late.cancel()
+        self._count(0, 0)
 
-    def discount(self) -> None:
-        if self.counted:
-            self.counted = False
-            self.admission.admitted -= self.photographs
-            self.admission.bodies -= self.size
+    def _give_way(self) -> None:
+        self._is_late = True
+        self._count(0, 0)
+
+    def _count(self, photographs: int, size: int) -> None:
+        self.admission.admitted += photographs - self.counted[0]
+        self.admission.bodies += size - self.counted[1]
+        self.counted = photographs, size

@@ -26,7 +26,13 @@ RATE_WINDOW_S = 10
 RATE_BYTES = 80_000
 CONTINUE = "100-continue"
 MAX_JSON_DEPTH = 64
+Received = Callable[[int], object]
+"""Is told how many bytes of a body are there."""
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def nobody_counts(_: int) -> None:
+    """For bodies that load nothing."""
 
 
 async def read_json(request: web.Request) -> Any:
@@ -36,10 +42,10 @@ async def read_json(request: web.Request) -> Any:
     return parse_json(await read_bytes(request, JSON_LIMIT))
 
 
-async def read_bytes(request: web.Request, limit: int) -> bytes:
+async def read_bytes(request: web.Request, limit: int, received: Received = nobody_counts) -> bytes:
     """The whole body. Raises `Refusal` as `receive` does."""
     body = bytearray()
-    await receive(request, limit, body.extend)
+    await receive(request, limit, body.extend, received)
     return bytes(body)
 
 
@@ -49,9 +55,11 @@ def require_content_type(request: web.Request, expected: str) -> None:
         raise Refusal("unsupported_media_type", expected=expected)
 
 
-async def receive(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
-    """Hands the body over in chunks. Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow,
-    malformed; unavailable when the process can't wait for it, as it is leaving."""
+async def receive(
+    request: web.Request, limit: int, take: Callable[[bytes], object], told: Received = nobody_counts
+) -> None:
+    """Hands the body over in chunks, tells how many bytes are there. Raises `Refusal`: unsupported_media_type,
+    payload_too_large, too_slow, malformed; unavailable when the process can't wait for it, as it is leaving."""
     _check_announced(request, limit)
     if request.headers.get("Expect", "").lower() == CONTINUE:
         await _ask_for_the_body(request)
@@ -67,6 +75,7 @@ async def receive(request: web.Request, limit: int, take: Callable[[bytes], obje
                 received += len(chunk)
                 if received > limit:
                     raise Refusal("payload_too_large", limit_mb=limit // 1024**2)
+                told(received)
                 if received >= due:
                     due = received + RATE_BYTES
                     window.reschedule(loop.time() + RATE_WINDOW_S)

@@ -89,8 +89,8 @@ async def burst(request: web.Request) -> web.Response:
     if request.content_type not in {"image/jpeg", "image/png"}:
         raise Refusal("unsupported_media_type", expected="image/jpeg, image/png")
     wired = services(request)
-    with wired.admission.enter(Urgency.SUBMISSION, _announced(request)) as place:
-        frame = await read_bytes(request, FILE_LIMIT)
+    with wired.admission.enter(Urgency.SUBMISSION) as place:
+        frame = await read_bytes(request, FILE_LIMIT, place.received)
         place.arrived()
 
         async def work() -> Answer:
@@ -105,8 +105,8 @@ async def burst(request: web.Request) -> web.Response:
 async def submit(request: web.Request) -> web.Response:
     key = required_key(request)
     defer = await _mode(request, key)
-    with services(request).admission.let_in(_announced(request), deferred=defer) as place:
-        form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS)
+    with services(request).admission.let_in(deferred=defer) as place:
+        form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS, place.received)
         place.arrived()
         for photo in (photo for photos in form.files.values() for photo in photos):
             check_photo(photo)
@@ -117,21 +117,16 @@ async def submit(request: web.Request) -> web.Response:
 
 async def _mode(request: web.Request, key: str) -> bool:
     """Whether the submission is to be judged later. Raises `Refusal` unavailable, before its body is read."""
-    wired, who, size = services(request), caller(request), _announced(request)
-    if wired.admission.admits(Urgency.SUBMISSION, size):
+    wired, who = services(request), caller(request)
+    if wired.admission.admits(Urgency.SUBMISSION):
         return False
-    if wired.admission.defers(who.sub, size):
+    if wired.admission.defers(who.sub):
         return True
-    if wired.admission.admits(Urgency.RETRY, size) and not wired.database.waiting:
+    if wired.admission.admits(Urgency.RETRY) and not wired.database.waiting:
         async with wired.database.connection() as connection:
             if await deferred.has_receipt(connection, who.iss, who.sub, key):
                 return False
     raise wired.admission.refusal(Urgency.SUBMISSION, who.sub)
-
-
-def _announced(request: web.Request) -> int:
-    """Bytes of the body, as its head says."""
-    return FILE_LIMIT if request.content_length is None else request.content_length
 
 
 def _judged(request: web.Request, answer: dict[str, Any], new: bool) -> web.Response:

@@ -8,7 +8,7 @@ from aiohttp import web
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from checkin_service.usecases.refusals import FieldFault, Refusal
-from checkin_service.web.body import receive, require_content_type
+from checkin_service.web.body import Received, nobody_counts, receive, require_content_type
 from checkin_service.web.shape import escape
 
 MEGABYTE = 1024 * 1024
@@ -31,14 +31,19 @@ class Form:
         return hashlib.sha256(b"\n".join(lines)).digest()
 
 
-async def read_form(request: web.Request, file_counts: Mapping[str, int], text_names: set[str]) -> Form:
-    """The form's fields. `file_counts` says how many files each file field may carry.
+async def read_form(
+    request: web.Request,
+    file_counts: Mapping[str, int],
+    text_names: set[str],
+    received: Received = nobody_counts,
+) -> Form:
+    """The form's fields. `file_counts` says how many files each file field may carry; see `receive` for `received`.
 
     Raises `Refusal`: unsupported_media_type, payload_too_large, too_slow, malformed, and invalid with every
     unknown or repeated field at once.
     """
     require_content_type(request, "multipart/form-data")
-    parts = await _read_parts(request, sum(file_counts.values()))
+    parts = await _read_parts(request, sum(file_counts.values()), received)
     faults = list(_name_faults(parts, file_counts, text_names))
     if faults:
         raise Refusal("invalid", faults)
@@ -51,7 +56,7 @@ async def read_form(request: web.Request, file_counts: Mapping[str, int], text_n
     return form
 
 
-async def _read_parts(request: web.Request, files: int) -> list[tuple[str, bytes]]:
+async def _read_parts(request: web.Request, files: int, received: Received) -> list[tuple[str, bytes]]:
     boundary = _boundary(request)
     parts: list[tuple[str, bytearray]] = []
     try:
@@ -62,7 +67,7 @@ async def _read_parts(request: web.Request, files: int) -> list[tuple[str, bytes
                 for event in parser.parse(chunk):
                     _collect(parts, event)
 
-            await receive(request, files * FILE_LIMIT + MEGABYTE, take)
+            await receive(request, files * FILE_LIMIT + MEGABYTE, take, received)
     except MultipartError as error:
         raise Refusal("malformed") from error
     return [(name, bytes(content)) for name, content in parts]

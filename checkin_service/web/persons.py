@@ -13,7 +13,7 @@ from checkin_service.web import schema
 from checkin_service.web.admission import Urgency
 from checkin_service.web.answers import Answer, export_answer, instant_text
 from checkin_service.web.context import caller, language, services
-from checkin_service.web.form import FILE_LIMIT, Form, read_form
+from checkin_service.web.form import Form, read_form
 from checkin_service.web.idempotency import once
 from checkin_service.web.messages import Language, warning_text
 from checkin_service.web.photos import check_photo
@@ -25,8 +25,8 @@ MAX_PHOTOS = 5
 
 async def enrol(request: web.Request) -> web.Response:
     person_id, wired = path_id(request, "person_id"), services(request)
-    with wired.admission.enter(Urgency.ENROLMENT, request.content_length or FILE_LIMIT) as place:
-        form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"})
+    with wired.admission.enter(Urgency.ENROLMENT) as place:
+        form = await read_form(request, {"photo": MAX_PHOTOS}, {"basis"}, place.received)
         place.arrived()
         photos, basis = _parse_enrolment(form, wired.settings.enrolment_basis)
         for photo in photos:

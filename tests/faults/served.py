@@ -135,8 +135,13 @@ def say_bodies() -> None:
     """What promise 21 forbids: whatever comes is on standard error, too."""
     receive = body.receive
 
-    async def received(request: web.Request, limit: int, take: Callable[[bytes], object]) -> None:
-        await receive(request, limit, lambda chunk: (os.write(2, chunk), take(chunk)))
+    async def received(
+        request: web.Request,
+        limit: int,
+        take: Callable[[bytes], object],
+        told: body.Received = body.nobody_counts,
+    ) -> None:
+        await receive(request, limit, lambda chunk: (os.write(2, chunk), take(chunk)), told)
 
     body.receive = form.receive = received  # type: ignore[attr-defined]
 

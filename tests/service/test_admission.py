@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,10 +15,12 @@ from checkin_service.metrics import Metrics
 from checkin_service.settings import read_settings
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web import admission
-from checkin_service.web.admission import BODIES_LIMIT, Admission, Urgency
+from checkin_service.web.admission import BEGUN_BYTES, BODIES_LIMIT, Admission, Urgency
+from checkin_service.web.draining import DRAIN
 from face import PoolStats
+from tests.faults.raw_connections import connected, say
 from tests.service.fixed_engine import FixedEngine
-from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of
+from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of, until
 from tests.service.test_deferral import services_of
 
 ANALYSIS_S = 0.1
@@ -110,27 +113,46 @@ def test_a_strained_process_sheds_polls_first_and_retries_last(
 
 async def test_bodies_have_room_in_memory_and_count_until_they_are_answered() -> None:
     busy = admission_of()
-    with busy.let_in(BODIES_LIMIT - 10, deferred=False):
-        assert (busy.admitted, busy.admits(Urgency.SUBMISSION, 10)) == (1, True)
-        assert not busy.admits(Urgency.SUBMISSION, 11)
+    with busy.let_in(deferred=False) as place:
+        place.received(BODIES_LIMIT)
+        assert (busy.admitted, busy.admits(Urgency.SUBMISSION)) == (1, True)
+        place.received(BODIES_LIMIT + 1)
+        assert (busy.admitted, busy.admits(Urgency.SUBMISSION)) == (1, False)
     assert (busy.admitted, busy.bodies) == (0, 0)
+
+
+async def test_who_sends_a_head_and_next_to_nothing_takes_nobodys_place() -> None:
+    busy = admission_of()
+    with busy.let_in(deferred=False) as place:
+        place.received(BEGUN_BYTES - 1)
+        assert (busy.admitted, busy.bodies) == (0, 0)
+        place.received(BEGUN_BYTES)
+        assert (busy.admitted, busy.bodies) == (1, BEGUN_BYTES)
+    with busy.let_in(deferred=False) as small:
+        small.received(100)
+        small.arrived()
+        assert (busy.admitted, busy.bodies) == (1, 100)
 
 
 async def test_who_sends_slowly_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "UPLOAD_S", 0.01)
     busy = admission_of()
-    with busy.let_in(1000, deferred=False) as place:
+    with busy.let_in(deferred=False) as place:
+        place.received(BEGUN_BYTES)
         await asyncio.sleep(0.05)
+        place.received(BEGUN_BYTES + 1000)
         assert (busy.admitted, busy.bodies) == (0, 0)
         place.arrived()
-        assert (busy.admitted, busy.bodies) == (1, 1000)
+        assert (busy.admitted, busy.bodies) == (1, BEGUN_BYTES + 1000)
     assert (busy.admitted, busy.bodies) == (0, 0)
 
 
 async def test_what_is_judged_later_waits_for_no_worker_and_goes_before_the_judging() -> None:
     busy = admission_of()
     assert not busy.is_taking
-    with busy.let_in(1000, deferred=True):
+    with busy.let_in(deferred=True) as place:
+        place.received(1000)
+        place.arrived()
         assert (busy.admitted, busy.bodies, busy.is_taking) == (0, 1000, True)
         # but those that are there must not wait for ever
         busy.oldest_s = 30.0
@@ -141,9 +163,9 @@ def test_only_who_is_near_a_deadline_is_taken_and_only_what_can_be_judged_in_tim
     busy = admission_of()
     busy.closing = frozenset({"p-1"})
     busy.backlog = 4800
-    assert (busy.defers("p-1", 0), busy.defers("p-2", 0)) == (True, False)
+    assert (busy.defers("p-1"), busy.defers("p-2")) == (True, False)
     busy.backlog = 4801
-    assert not busy.defers("p-1", 0)
+    assert not busy.defers("p-1")
 
 
 @pytest.mark.usefixtures("even_handed")
@@ -202,18 +224,11 @@ def make_wait(stage: Stage, photographs: int) -> None:
     stage.engine.stats = replace(stage.engine.stats, waiting=photographs * workers, analysis_s=ANALYSIS_S)
 
 
-async def head_alone(stage: Stage, path: str, method: str = "POST", **headers: str) -> bytes:
-    """The answer's head when of a photograph nothing but its announcement is sent."""
-    address = stage.client.make_url("/")
-    reader, writer = await asyncio.open_connection(address.host, address.port)
+def head_of(path: str, method: str = "POST", **headers: str) -> bytes:
+    """Of a request that announces a photograph of 5 MB."""
     lines = {"Host": "s", "Content-Length": "5000000", "Content-Type": "multipart/form-data; boundary=b"}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in (lines | headers).items())
-    writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
-    try:
-        async with asyncio.timeout(10):
-            return await reader.readuntil(b"\r\n\r\n")
-    finally:
-        writer.transport.abort()
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
 
 
 async def test_a_refusal_waits_for_no_body_and_uses_up_nothing(stage: Stage) -> None:
@@ -221,12 +236,36 @@ async def test_a_refusal_waits_for_no_body_and_uses_up_nothing(stage: Stage) -> 
     fields = check_in_fields("T1", await stage.challenge("p-1", "T1"))
     make_wait(stage, 31)
     token = stage.token("p-1", "checkin")
-    head = await head_alone(stage, "/v1/check-ins", Authorization=f"Bearer {token}", Idempotency_Key="k")
-    assert head.startswith(b"HTTP/1.1 503")
-    assert b"retry-after: " in head.lower()
+    head = head_of("/v1/check-ins", Authorization=f"Bearer {token}", Idempotency_Key="k")
+    heard = await say(port_of(stage), head)
+    assert heard.status == 503
+    assert "retry-after" in heard.fields
     assert await stage.sql("SELECT FROM receipt") == []
     make_wait(stage, 0)
     assert (await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k")).status == 201
+
+
+@pytest.mark.parametrize(("begun_bytes", "status"), [(BEGUN_BYTES, 201), (1, 503)], ids=["kept", "control"])
+async def test_one_who_sends_beginnings_of_bodies_keeps_nobody_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, begun_bytes: int, status: int
+) -> None:
+    """In the control a byte takes a place: the wait that is expected then is that of 31 photographs a worker."""
+    monkeypatch.setattr(admission, "BEGUN_BYTES", begun_bytes)
+    await stage.ready_task("T1", "p-1")
+    make_wait(stage, 0)
+    token, workers = stage.token("p-2", "checkin"), stage.settings.face_workers
+    head = head_of("/v1/check-ins", Authorization=f"Bearer {token}", Idempotency_Key="k")
+    receiving = stage.client.app[DRAIN]._receiving
+    async with AsyncExitStack() as stack:
+        for _ in range(40 * workers):
+            _, writer = await stack.enter_async_context(connected(port_of(stage)))
+            writer.write(head + b"-")
+        await until(lambda: len(receiving) > 30 * workers)
+        assert (await stage.check_in("p-1", "T1")).status == status
+
+
+def port_of(stage: Stage) -> int:
+    return int(stage.client.port or 0)
 
 
 async def test_a_retry_of_a_receipt_goes_before_a_new_submission(stage: Stage) -> None:
