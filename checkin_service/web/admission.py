@@ -128,20 +128,21 @@ class Admission:
         self.metrics.shed.labels(urgency).inc()
         return Refusal("unavailable", retry_after_s=self._retry_after_s(person_id in self.closing))
 
-    @contextmanager
-    def enter(self, urgency: Urgency) -> Iterator["Place"]:
-        """Lets a call with photographs in, and counts it until it is answered. Raises `Refusal` unavailable."""
-        if not self.admits(urgency):
-            raise self.refusal(urgency)
-        with self.let_in(deferred=False) as place:
-            yield place
+    def is_for_later(self, urgency: Urgency, person_id: str) -> bool:
+        """False where there is room for a call of this class now, True where the person's is judged later. Raises
+        `Refusal` unavailable where there is room for neither."""
+        if self.admits(urgency):
+            return False
+        if self.defers(person_id):
+            self._taking_until = time.monotonic() + _TAKING_S
+            return True
+        raise self.refusal(urgency, person_id)
 
     @contextmanager
-    def let_in(self, *, deferred: bool) -> Iterator["Place"]:
-        """A place for a call until it is answered. One that is judged later waits for no worker."""
-        if deferred:
-            self._taking_until = time.monotonic() + _TAKING_S
-        place = Place(self, 0 if deferred else 1)
+    def enter(self, urgency: Urgency, person_id: str = "") -> Iterator["Place"]:
+        """A place for a call with photographs until it is answered; with `person_id` for one that can be judged later.
+        Raises `Refusal` unavailable, here or when its body begins."""
+        place = Place(self, urgency, person_id, self.is_for_later(urgency, person_id))
         try:
             yield place
         finally:
@@ -170,39 +171,54 @@ class Admission:
 
 @dataclass(slots=True)
 class Place:
-    """A call with photographs that is in the house, as far as it counts: `counted` photographs and bytes."""
+    """A call with photographs that is in the house. `deferred`: it is to be judged later, and waits for no worker;
+    `counted`: photographs and bytes, as far as it counts."""
 
     admission: Admission
-    photographs: int
+    urgency: Urgency
+    person_id: str
+    deferred: bool
     size: int = 0
     counted: tuple[int, int] = (0, 0)
     _late: asyncio.TimerHandle | None = None
     _is_late: bool = False
 
     def received(self, so_far: int) -> None:
-        """So many bytes of its body are there."""
+        """So many bytes of its body are there. Raises `Refusal` unavailable once it begins to count, when others
+        have taken the room there was."""
         self.size = so_far
         if self._late is None and so_far >= BEGUN_BYTES:
+            self._decide(self.urgency)
             self._late = asyncio.get_running_loop().call_later(UPLOAD_S, self._give_way)
         if self._late and not self._is_late:
-            self._count(self.photographs, so_far)
+            self._count()
 
     def arrived(self) -> None:
-        """Its body is there, however long it took."""
-        self.leave()
-        self._count(self.photographs, self.size)
+        """Its body is there, however long it took. Raises `Refusal` as `received` does, but whoever took long to send
+        it is not sent away before any who come again."""
+        if self._late:
+            self._late.cancel()
+        if not self.counted[1]:
+            self._decide(Urgency.RETRY)
+        self._count()
 
     def leave(self) -> None:
         """It counts no more."""
         if self._late:
             self._late.cancel()
-        self._count(0, 0)
+        self._recount(0, 0)
+
+    def _decide(self, urgency: Urgency) -> None:
+        self.deferred = self.deferred or self.admission.is_for_later(urgency, self.person_id)
 
     def _give_way(self) -> None:
         self._is_late = True
-        self._count(0, 0)
+        self._recount(0, 0)
 
-    def _count(self, photographs: int, size: int) -> None:
+    def _count(self) -> None:
+        self._recount(0 if self.deferred else 1, self.size)
+
+    def _recount(self, photographs: int, size: int) -> None:
         self.admission.admitted += photographs - self.counted[0]
         self.admission.bodies += size - self.counted[1]
         self.counted = photographs, size

@@ -103,30 +103,26 @@ async def burst(request: web.Request) -> web.Response:
 
 
 async def submit(request: web.Request) -> web.Response:
-    key = required_key(request)
-    defer = await _mode(request, key)
-    with services(request).admission.let_in(deferred=defer) as place:
+    key, who = required_key(request), caller(request)
+    with services(request).admission.enter(await _urgency(request, key), who.sub) as place:
         form = await read_form(request, {"selfie": 1, "burst": MAX_BURST}, _TEXTS, place.received)
         place.arrived()
         for photo in (photo for photos in form.files.values() for photo in photos):
             check_photo(photo)
-        check_in = _parse_check_in(form, caller(request).iss, caller(request).sub, key)
-        answer, new = await submit_check_in(judge_of(services(request)), check_in, defer=defer)
+        check_in = _parse_check_in(form, who.iss, who.sub, key)
+        answer, new = await submit_check_in(judge_of(services(request)), check_in, defer=place.deferred)
     return _taken(request, answer, new) if isinstance(answer, Pending) else _judged(request, answer, new)
 
 
-async def _mode(request: web.Request, key: str) -> bool:
-    """Whether the submission is to be judged later. Raises `Refusal` unavailable, before its body is read."""
+async def _urgency(request: web.Request, key: str) -> Urgency:
+    """Whether a submission goes as a new one, as ever while there is room, or as a retry of its receipt."""
     wired, who = services(request), caller(request)
-    if wired.admission.admits(Urgency.SUBMISSION):
-        return False
-    if wired.admission.defers(who.sub):
-        return True
-    if wired.admission.admits(Urgency.RETRY) and not wired.database.waiting:
-        async with wired.database.connection() as connection:
-            if await deferred.has_receipt(connection, who.iss, who.sub, key):
-                return False
-    raise wired.admission.refusal(Urgency.SUBMISSION, who.sub)
+    room = wired.admission.admits(Urgency.SUBMISSION) or wired.admission.defers(who.sub)
+    if room or wired.database.waiting or not wired.admission.admits(Urgency.RETRY):
+        return Urgency.SUBMISSION
+    async with wired.database.connection() as connection:
+        is_retry = await deferred.has_receipt(connection, who.iss, who.sub, key)
+    return Urgency.RETRY if is_retry else Urgency.SUBMISSION
 
 
 def _judged(request: web.Request, answer: dict[str, Any], new: bool) -> web.Response:

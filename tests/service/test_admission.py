@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -113,7 +113,7 @@ def test_a_strained_process_sheds_polls_first_and_retries_last(
 
 async def test_bodies_have_room_in_memory_and_count_until_they_are_answered() -> None:
     busy = admission_of()
-    with busy.let_in(deferred=False) as place:
+    with busy.enter(Urgency.SUBMISSION) as place:
         place.received(BODIES_LIMIT)
         assert (busy.admitted, busy.admits(Urgency.SUBMISSION)) == (1, True)
         place.received(BODIES_LIMIT + 1)
@@ -123,12 +123,12 @@ async def test_bodies_have_room_in_memory_and_count_until_they_are_answered() ->
 
 async def test_who_sends_a_head_and_next_to_nothing_takes_nobodys_place() -> None:
     busy = admission_of()
-    with busy.let_in(deferred=False) as place:
+    with busy.enter(Urgency.SUBMISSION) as place:
         place.received(BEGUN_BYTES - 1)
         assert (busy.admitted, busy.bodies) == (0, 0)
         place.received(BEGUN_BYTES)
         assert (busy.admitted, busy.bodies) == (1, BEGUN_BYTES)
-    with busy.let_in(deferred=False) as small:
+    with busy.enter(Urgency.SUBMISSION) as small:
         small.received(100)
         small.arrived()
         assert (busy.admitted, busy.bodies) == (1, 100)
@@ -137,7 +137,7 @@ async def test_who_sends_a_head_and_next_to_nothing_takes_nobodys_place() -> Non
 async def test_who_sends_slowly_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "UPLOAD_S", 0.01)
     busy = admission_of()
-    with busy.let_in(deferred=False) as place:
+    with busy.enter(Urgency.SUBMISSION) as place:
         place.received(BEGUN_BYTES)
         await asyncio.sleep(0.05)
         place.received(BEGUN_BYTES + 1000)
@@ -149,14 +149,41 @@ async def test_who_sends_slowly_takes_nobodys_place(monkeypatch: pytest.MonkeyPa
 
 async def test_what_is_judged_later_waits_for_no_worker_and_goes_before_the_judging() -> None:
     busy = admission_of()
+    busy.closing = frozenset({"p-1"})
+    busy.backlog = 61
     assert not busy.is_taking
-    with busy.let_in(deferred=True) as place:
+    with busy.enter(Urgency.SUBMISSION, "p-1") as place:
         place.received(1000)
         place.arrived()
         assert (busy.admitted, busy.bodies, busy.is_taking) == (0, 1000, True)
         # but those that are there must not wait for ever
         busy.oldest_s = 30.0
         assert not busy.is_taking
+
+
+async def test_who_begins_when_others_have_taken_the_room_is_judged_later_or_sent_away() -> None:
+    busy = admission_of(CHECKIN_FACE_QUEUE="1")
+    busy.closing = frozenset({"p-1"})
+    with ExitStack() as stack:
+        places = [stack.enter_context(busy.enter(Urgency.SUBMISSION)) for _ in range(4)]
+        near = stack.enter_context(busy.enter(Urgency.SUBMISSION, "p-1"))
+        for place in places[:3]:
+            place.received(BEGUN_BYTES)
+        with pytest.raises(Refusal, match="unavailable"):
+            places[3].received(BEGUN_BYTES)
+        near.received(BEGUN_BYTES)
+        assert (near.deferred, busy.admitted) == (True, 3)
+    assert (busy.admitted, busy.bodies) == (0, 0)
+
+
+async def test_who_took_long_to_send_a_body_is_treated_as_who_comes_again() -> None:
+    busy = admission_of()
+    with busy.enter(Urgency.SUBMISSION) as place, busy.enter(Urgency.SUBMISSION) as another:
+        busy.admitted = 120
+        place.arrived()
+        assert busy.admitted == 121
+        with pytest.raises(Refusal, match="unavailable"):
+            another.arrived()
 
 
 def test_only_who_is_near_a_deadline_is_taken_and_only_what_can_be_judged_in_time() -> None:
