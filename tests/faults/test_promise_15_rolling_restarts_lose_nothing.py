@@ -118,7 +118,9 @@ async def test_control_without_draining_connections_are_reset(
     rolling.cancel()
     await asyncio.wait([rolling])
     assert rolled.resets > 0
-    record.control(f"without draining: {rolled.resets} requests reset within {len(rolled.took_s) + 1} restarts")
+    record.control(
+        f"without draining: {rolled.resets} requests reset within {len(rolled.took_s) + 1} restarts"
+    )
 
 
 # --- One process, and who has come to it ---

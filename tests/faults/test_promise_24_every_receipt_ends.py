@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from checkin_service.adapters.embedded import EmbeddedStores
-from tests.faults.arrivals import Crowd, Heed, call_once, gather, insist, prepare
+from tests.faults.arrivals import Call, Crowd, Heed, arrive, call_once, gather, insist, prepare
 from tests.faults.clients import Caller, Submission, calling
 from tests.faults.processes import processes
 from tests.faults.record import Record
@@ -84,6 +84,8 @@ async def test_control_without_the_lease_a_retry_is_told_to_come_back_for_ever(
 # So many are let in, and never come to a verdict there; who comes after them is told 202.
 LET_IN = 2
 OVERLOADED = ["--analysis-s=11", "--set=CHECKIN_FACE_WORKERS=1", f"--set=CHECKIN_FACE_QUEUE={LET_IN - 1}"]
+# all at once would be sent away for want of connections, not of workers
+TAKEN_PER_S = 50
 UNJUDGED = "SELECT count(*) FROM receipt WHERE deferred AND answer IS NULL"
 
 
@@ -98,13 +100,16 @@ async def put_off(
     await stage.sql("UPDATE task SET closes_at = clock_timestamp() + interval '1 hour'")
     calls = await prepare(stage, crowd.members, photo_of)
     async with processes(1, folder, database_url, redis_url, folder, *OVERLOADED) as [process]:
-        sending = [asyncio.create_task(call_once(process.port, PATIENCE_S, call)) for call in calls]
-        async with asyncio.timeout(60):
-            while (await stage.sql(UNJUDGED))[0][0] < number - LET_IN:  # noqa: ASYNC110  in the database
-                await asyncio.sleep(0.01)
-        await until(lambda: sum(task.done() for task in sending) == number - LET_IN)
+        answered: list[Heed] = []
+
+        async def send(call: Call) -> Heed:
+            answered.append(await call_once(process.port, PATIENCE_S, call))
+            return answered[-1]
+
+        sending = asyncio.create_task(arrive(calls, TAKEN_PER_S, send))
+        await until(lambda: len(answered) == number - LET_IN)
         process.kill()
-    return stage, await asyncio.gather(*sending)
+        return stage, await sending
 
 
 async def test_what_was_put_off_is_judged_when_its_process_is_dead(
@@ -119,8 +124,9 @@ async def test_what_was_put_off_is_judged_when_its_process_is_dead(
         async with asyncio.timeout(300):
             while (await stage.sql(UNJUDGED))[0][0]:  # noqa: ASYNC110  in the database
                 await asyncio.sleep(0.05)
-        unanswered = [heed.call for heed in heard if heed.heard.status == 0]
-        await asyncio.gather(*(insist(other.port, PATIENCE_S, math.inf, call) for call in unanswered))
+        async with calling([other.base], tmp_path) as caller:
+            unanswered = [heed.call.submission for heed in heard if heed.heard.status == 0]
+            await asyncio.gather(*map(caller.insist, unanswered))
     assert await stage.sql("SELECT FROM receipt WHERE answer IS NULL") == []
     assert (await stage.sql("SELECT count(*) FROM acceptance"))[0][0] == number
     record.kept(
