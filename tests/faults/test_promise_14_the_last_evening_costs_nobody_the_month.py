@@ -52,8 +52,15 @@ class Evening:
     def photo(self) -> Photo:
         if self.portrait is None:
             return lambda person_id, number: photo_of("q" if is_stranger(number) else person_id, number)
-        selfie, stranger = portraits.hopper_altered(), portraits.astronaut_altered()
-        return lambda _, number: (stranger if is_stranger(number) else selfie) + str(number).encode()
+        return self._selfie
+
+    def _selfie(self, _: str, number: int) -> bytes:
+        """Nobody sends one of theirs again, and no two send the same bytes."""
+        if is_stranger(number):
+            selfie = portraits.astronaut_altered()
+        else:
+            selfie = portraits.hopper_selfie(number // self.crowd.persons)
+        return selfie + str(number).encode()
 
 
 def is_stranger(number: int) -> bool:
