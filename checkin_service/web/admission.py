@@ -13,6 +13,7 @@ from enum import StrEnum
 from random import SystemRandom
 
 from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.deferred import ReceiptKey, receipts_among
 from checkin_service.metrics import Metrics
 from checkin_service.ports import FaceEngine
 from checkin_service.settings import Settings
@@ -26,6 +27,9 @@ BEGUN_BYTES = 16 * 1024
 could keep everybody else out."""
 UPLOAD_S = 2.0
 """A body that takes longer from there loads neither workers nor memory as yet: it counts no more until it is there."""
+
+TOGETHER_S = 0.02
+"""Whoever is asked about within so long is one look at the database: it is done when many come."""
 
 _RECEIPT_S = 1 / 200
 """What taking a submission costs that is judged later, counted carefully."""
@@ -85,6 +89,8 @@ class Admission:
     lag_s: float = 0.0
     _taking_until: float = 0.0
     _booked_until: dict[bool, float] = field(default_factory=dict)
+    _asked: set[ReceiptKey] = field(default_factory=set)
+    _looking: asyncio.Task[set[ReceiptKey]] | None = None
 
     @property
     def expected_wait_s(self) -> float:
@@ -137,6 +143,20 @@ class Admission:
             self._taking_until = time.monotonic() + _TAKING_S
             return True
         raise self.refusal(urgency, person_id)
+
+    async def has_receipt(self, key: ReceiptKey) -> bool:
+        """Whether a submission is sent again. Raises what a broken database raises."""
+        if self._looking is None:
+            self._asked = set()
+            self._looking = asyncio.create_task(self._look_together(self._asked))
+        self._asked.add(key)
+        return key in await asyncio.shield(self._looking)
+
+    async def _look_together(self, asked: set[ReceiptKey]) -> set[ReceiptKey]:
+        await asyncio.sleep(TOGETHER_S)
+        self._looking = None
+        async with self.database.connection() as connection:
+            return await receipts_among(connection, asked)
 
     @contextmanager
     def enter(self, urgency: Urgency, person_id: str = "") -> Iterator["Place"]:

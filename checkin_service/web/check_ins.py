@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from checkin_service.adapters.postgres import check_ins, deferred, reviews
+from checkin_service.adapters.postgres import check_ins, reviews
 from checkin_service.adapters.postgres.check_ins import Submission
 from checkin_service.adapters.wechat import cert_hash
 from checkin_service.domain.reasons import Reason
@@ -120,9 +120,7 @@ async def _urgency(request: web.Request, key: str) -> Urgency:
     room = wired.admission.admits(Urgency.SUBMISSION) or wired.admission.defers(who.sub)
     if room or wired.database.waiting or not wired.admission.admits(Urgency.RETRY):
         return Urgency.SUBMISSION
-    async with wired.database.connection() as connection:
-        is_retry = await deferred.has_receipt(connection, who.iss, who.sub, key)
-    return Urgency.RETRY if is_retry else Urgency.SUBMISSION
+    return Urgency.RETRY if await wired.admission.has_receipt((who.iss, who.sub, key)) else Urgency.SUBMISSION
 
 
 def _judged(request: web.Request, answer: dict[str, Any], new: bool) -> web.Response:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from checkin_service import app
+from checkin_service.adapters.postgres.deferred import ReceiptKey, receipts_among
 from checkin_service.metrics import Metrics
 from checkin_service.settings import read_settings
 from checkin_service.usecases.refusals import Refusal
@@ -304,6 +305,26 @@ async def test_a_retry_of_a_receipt_goes_before_a_new_submission(stage: Stage) -
     shed(await stage.check_in("p-2", "T1"))
     make_wait(stage, 61)
     shed(await stage.submit("p-1", fields, photo_of("p-1", shot=1), "k"))
+
+
+async def test_who_comes_together_is_looked_up_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.ready_task("T1", "p-1")
+    assert (await stage.check_in("p-1", "T1")).status == 201
+    [row] = await stage.sql("SELECT iss, person_id, idempotency_key FROM receipt")
+    looks: list[set[ReceiptKey]] = []
+
+    async def look(connection: Any, keys: set[ReceiptKey]) -> set[ReceiptKey]:
+        looks.append(keys)
+        return await receipts_among(connection, keys)
+
+    monkeypatch.setattr(admission, "receipts_among", look)
+    known, busy = tuple(row), services_of(stage).admission
+    others = [("another", *known[1:]), (known[0], "p-2", known[2]), (*known[:2], "another")]
+    found = await asyncio.gather(*map(busy.has_receipt, [known, *others]))
+    assert (found, looks) == ([True, False, False, False], [{known, *others}])
+    assert (await busy.has_receipt(known), len(looks)) == (True, 2)
 
 
 async def test_an_enrolment_and_a_burst_are_shed_unread_too(stage: Stage) -> None:

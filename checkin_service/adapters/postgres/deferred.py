@@ -9,6 +9,9 @@ from uuid import UUID
 from checkin_service.adapters.postgres.check_ins import LEASE, Receipt, Submission
 from checkin_service.adapters.postgres.database import Connection
 
+ReceiptKey = tuple[str, str, str]
+"""Of a submission: the token's issuer, the person, the idempotency key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
@@ -128,15 +131,17 @@ async def members_of(connection: Connection, task_ids: Collection[str]) -> froze
     return frozenset(row["person_id"] for row in rows)
 
 
-async def has_receipt(connection: Connection, iss: str, person_id: str, key: str) -> bool:
-    """Whether the person has sent something under this key before."""
-    known: bool | None = await connection.fetchval(
-        "SELECT true FROM receipt WHERE iss = $1 AND person_id = $2 AND idempotency_key = $3",
-        iss,
-        person_id,
-        key,
+async def receipts_among(connection: Connection, keys: Collection[ReceiptKey]) -> set[ReceiptKey]:
+    """Under which of these something has been sent before."""
+    rows = await connection.fetch(
+        """
+        SELECT iss, person_id, idempotency_key FROM receipt
+        JOIN unnest($1::text[], $2::text[], $3::text[]) AS asked (iss, person_id, idempotency_key)
+        USING (iss, person_id, idempotency_key)
+        """,
+        *zip(*keys, strict=True),
     )
-    return known or False
+    return {(row["iss"], row["person_id"], row["idempotency_key"]) for row in rows}
 
 
 def _deferred(row: Any) -> Deferred:
