@@ -28,7 +28,7 @@ could keep everybody else out."""
 UPLOAD_S = 2.0
 """A body that takes longer from there loads neither workers nor memory as yet: it counts no more until it is there."""
 
-TOGETHER_S = 0.02
+TOGETHER_S = 0.03
 """Whoever is asked about within so long is one look at the database: it is done when many come."""
 
 _RECEIPT_S = 1 / 200
