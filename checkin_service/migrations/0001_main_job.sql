@@ -101,6 +101,7 @@ CREATE TABLE task (
 CREATE UNIQUE INDEX task_round_once ON task (case_id, round) WHERE voided_at IS NULL;
 CREATE INDEX task_case ON task (case_id, round);
 CREATE INDEX task_enterprise ON task (uscc, registered_at);
+CREATE INDEX task_deadline ON task (closes_at, task_id);
 CREATE INDEX task_closing ON task (closes_at, task_id)
     WHERE voided_at IS NULL AND (announced_end IS NULL OR announced_end = 'pending_review');
 
@@ -185,6 +186,7 @@ CREATE TABLE consent (
     given_at       timestamptz NOT NULL,
     withdrawn_at   timestamptz
 );
+CREATE INDEX consent_withdrawn ON consent (withdrawn_at) WHERE withdrawn_at IS NOT NULL;
 
 -- That a person was enrolled, consented, withdrew or was erased, and when: kept three years under a pseudonym.
 CREATE TABLE processing_record (
@@ -194,6 +196,8 @@ CREATE TABLE processing_record (
     kind      text NOT NULL CHECK (kind IN ('enrolled', 'consent_given', 'consent_withdrawn', 'erased')),
     details   jsonb NOT NULL
 );
+CREATE INDEX processing_record_age ON processing_record (at);
+CREATE INDEX processing_record_pseudonym ON processing_record (pseudonym);
 
 CREATE TABLE challenge (
     challenge_id uuid PRIMARY KEY,
@@ -216,7 +220,7 @@ CREATE TABLE burst_frame (
 );
 
 CREATE INDEX challenge_expiry ON challenge (expires_at);
-CREATE INDEX challenge_member ON challenge (task_id, person_id);
+CREATE INDEX challenge_person ON challenge (person_id);
 
 -- A submission arrived whole at received_at. Its key and its challenge are used up by this row and by nothing else.
 CREATE TABLE receipt (
@@ -347,6 +351,7 @@ CREATE TABLE review (
 );
 CREATE INDEX review_open ON review (received_at, review_id) WHERE state IN ('pending', 'pending_second');
 CREATE INDEX review_member ON review (task_id, person_id);
+CREATE INDEX review_person ON review (person_id);
 CREATE UNIQUE INDEX manual_request_once ON review (task_id, person_id)
     WHERE kind = 'manual' AND state IN ('pending', 'pending_second');
 
@@ -543,30 +548,32 @@ BEGIN
 END
 $$;
 
--- What a purge takes of attempts and audit, a batch at a time; how many rows. However early `before` lies, none goes
--- before the time that domain/retention.py gives it.
-CREATE FUNCTION purge_refused_attempts(before timestamptz, batch integer) RETURNS integer
+-- What a purge takes of attempts (of these tasks) and audit, a batch at a time; how many rows. However early `before`
+-- lies, none goes before the time that domain/retention.py gives it.
+CREATE FUNCTION purge_refused_attempts(before timestamptz, tasks text[], batch integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE removed integer;
 BEGIN
     DELETE FROM attempt WHERE check_in_id = ANY(ARRAY(
         SELECT x.check_in_id FROM attempt x
         WHERE x.outcome = 'rejected' AND x.task_id IN (
-            SELECT e.task_id FROM task_end e WHERE e.over_at <= least(before, checkin_now() - interval '184 days'))
+            SELECT e.task_id FROM task_end e
+            WHERE e.task_id = ANY(tasks) AND e.over_at <= least(before, checkin_now() - interval '184 days'))
         LIMIT batch FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END
 $$;
 
-CREATE FUNCTION purge_attempt_figures(before timestamptz, batch integer) RETURNS integer
+CREATE FUNCTION purge_attempt_figures(before timestamptz, tasks text[], batch integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE due uuid[];
 BEGIN
     due := ARRAY(
         SELECT x.check_in_id FROM attempt x
         WHERE x.outcome <> 'rejected' AND x.erased_at IS NULL AND x.task_id IN (
-            SELECT e.task_id FROM task_end e WHERE e.over_at <= least(before, checkin_now() - interval '184 days'))
+            SELECT e.task_id FROM task_end e
+            WHERE e.task_id = ANY(tasks) AND e.over_at <= least(before, checkin_now() - interval '184 days'))
         LIMIT batch FOR UPDATE SKIP LOCKED);
     PERFORM forget_figures(due);
     RETURN cardinality(due);
@@ -577,13 +584,15 @@ $$;
 CREATE FUNCTION purge_audit(before timestamptz, batch integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    kept bigint;
     gone bigint[];
     last_gone audit;
 BEGIN
     PERFORM pg_advisory_xact_lock(x'66656564'::bigint);
-    SELECT min(a.seq) INTO kept FROM audit a WHERE a.at > least(before, checkin_now() - interval '1096 days');
-    gone := ARRAY(SELECT a.seq FROM audit a WHERE kept IS NULL OR a.seq < kept ORDER BY a.seq LIMIT batch);
+    gone := ARRAY(
+        SELECT o.seq
+        FROM (SELECT a.seq, every(a.at <= least(before, checkin_now() - interval '1096 days')) OVER (ORDER BY a.seq) AS due
+              FROM (SELECT seq, at FROM audit ORDER BY seq LIMIT batch) a) o
+        WHERE o.due ORDER BY o.seq);
     IF gone = '{}' THEN
         RETURN 0;
     END IF;

@@ -23,6 +23,8 @@ from checkin_service.usecases.caller import SYSTEM
 from checkin_service.usecases.consent import forget_face
 
 BATCH = 500
+"""Rows of a transaction, and persons that are looked at in one statement."""
+TASKS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ async def clear_in_passing(database: Database) -> None:
     async with database.connection() as connection:
         now = await read_now(connection)
         for kind in SWEPT:
-            while await purges.remove(connection, kind, now - POLICY[kind].period, BATCH) == BATCH:
+            while await purges.remove(connection, kind, now - POLICY[kind].period, (), BATCH) == BATCH:
                 pass
 
 
@@ -91,24 +93,53 @@ async def find_overdue(database: Database, store: ObjectStore) -> Mapping[Kind, 
 async def _count_due(database: Database, store: ObjectStore, kind: Kind, before: datetime) -> int:
     if kind is Kind.EVIDENCE_OBJECT:
         return sum([len(page) async for page in _nobodys(database, store, before)])
-    async with database.connection() as connection:
-        return await purges.count_due(connection, kind, before)
+    if kind is Kind.REFERENCE:
+        return sum([len(page) async for page in _persons(database, before)])
+    number = 0
+    async for task_ids in _tasks(database, kind, before):
+        async with database.connection() as connection:
+            number += await purges.count_due(connection, kind, before, task_ids)
+    return number
+
+
+async def _tasks(database: Database, kind: Kind, before: datetime) -> AsyncIterator[list[str]]:
+    """Whose rows may be due, some at a time; one page of none for a kind that is of no task."""
+    if not purges.is_of_tasks(kind):
+        yield []
+        return
+    after: str | None = ""
+    while after is not None:
+        async with database.connection() as connection:
+            page = await purges.tasks_ended_by(connection, before, after, TASKS_AT_ONCE)
+        yield page
+        after = page[-1] if len(page) == TASKS_AT_ONCE else None
+
+
+async def _persons(database: Database, before: datetime) -> AsyncIterator[list[str]]:
+    """Who has a reference that is to go, some at a time."""
+    after: str | None = ""
+    while after is not None:
+        async with database.connection() as connection:
+            page = await purges.enrolled_persons(connection, after, BATCH)
+            due = await purges.persons_due(connection, before, page)
+        yield due
+        after = page[-1] if len(page) == BATCH else None
 
 
 async def _purge_rows(run: _Run) -> None:
-    removed = BATCH
-    while removed == BATCH:
-        async with run.database.transaction() as connection:
-            removed = await purges.remove(connection, run.kind, run.before, BATCH)
-            await run.count(connection, removed)
+    async for task_ids in _tasks(run.database, run.kind, run.before):
+        removed = BATCH
+        while removed == BATCH:
+            async with run.database.transaction() as connection:
+                removed = await purges.remove(connection, run.kind, run.before, task_ids, BATCH)
+                await run.count(connection, removed)
 
 
 async def _purge_references(run: _Run) -> None:
-    async with run.database.connection() as connection:
-        due = await purges.persons_due(connection, run.before)
-    for person_id in due:
-        async with run.database.transaction() as connection:
-            await run.count(connection, await _purge_reference(connection, run, person_id))
+    async for due in _persons(run.database, run.before):
+        for person_id in due:
+            async with run.database.transaction() as connection:
+                await run.count(connection, await _purge_reference(connection, run, person_id))
 
 
 async def _purge_reference(connection: Connection, run: _Run, person_id: str) -> bool:

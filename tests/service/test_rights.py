@@ -77,8 +77,9 @@ async def test_attempts_of_an_open_task_outlast_every_purge(stage: Stage) -> Non
     connection = await asyncpg.connect(stage.service_url)
     try:
         await stage.set_clock(CLOSES_AT)
-        for function in ("purge_refused_attempts", "purge_attempt_figures", "purge_audit"):
-            assert await connection.fetchval(f"SELECT {function}('infinity', 1000)") == 0
+        for function in ("purge_refused_attempts", "purge_attempt_figures"):
+            assert await connection.fetchval(f"SELECT {function}('infinity', '{{T1}}', 1000)") == 0
+        assert await connection.fetchval("SELECT purge_audit('infinity', 1000)") == 0
     finally:
         await connection.close()
 

@@ -138,7 +138,7 @@ async def open_database(
         command_timeout=15,
         timeout=5,
         server_settings=settings,
-        init=_prepare_connection,
+        init=prepare_connection,
         reset=_keep_session,
     )
     try:
@@ -166,7 +166,7 @@ async def _keep_session(_: asyncpg.Connection) -> None:
     """
 
 
-async def _prepare_connection(connection: asyncpg.Connection) -> None:
+async def prepare_connection(connection: asyncpg.Connection) -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 

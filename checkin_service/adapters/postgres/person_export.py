@@ -30,7 +30,7 @@ STORED: Mapping[str, str] = {
     "review": _OWN,
     "manual_request": f"x.manual_request_id IN {_OF_A_REVIEW}",
     "review_decision": f"x.review_id IN {_OF_A_REVIEW}",
-    "acceptance": _OWN,
+    "acceptance": f"x.check_in_id IN (SELECT check_in_id FROM attempt WHERE person_id = $1 UNION {_OF_A_REVIEW})",  # noqa: S608
     "idempotency_key": "x.sub = $1",
     "audit": """
         x.details->>'pseudonym' = encode($2, 'hex') OR x.details->>'person_id' = $1

@@ -257,7 +257,7 @@ async def erase_person(
     ended = await connection.fetch(
         """
         DELETE FROM review WHERE person_id = $1
-        AND review_id NOT IN (SELECT check_in_id FROM acceptance WHERE person_id = $1)
+        AND NOT EXISTS (SELECT FROM acceptance c WHERE c.check_in_id = review.review_id)
         RETURNING task_id, state
         """,
         person_id,

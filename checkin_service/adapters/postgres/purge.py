@@ -32,6 +32,11 @@ class _Removal:
     effect: str
     by_owner: bool = False
 
+    @property
+    def of_tasks(self) -> bool:
+        """Whether they are found by their tasks, $2."""
+        return "$2" in self.due
+
 
 def _deletion(table: str, due: str) -> _Removal:
     return _Removal(table, due, f"DELETE FROM {table}")  # noqa: S608  names of ours
@@ -45,10 +50,14 @@ def _by_owner(function: str, table: str, due: str) -> _Removal:
     return _Removal(table, due, function, by_owner=True)
 
 
-_TASK_OVER = "x.task_id IN (SELECT task_id FROM task_end WHERE over_at <= $1)"
-_REVIEWED_TASK_OVER = (
-    "(SELECT v.review_id FROM review v JOIN task_end e USING (task_id) WHERE e.over_at <= $1)"
-)
+# Rows are reached by index from a few tasks at a time: to ask of each of millions whether its task is over takes longer
+# than a statement may.
+_OVER = "task_id = ANY($2::text[]) AND over_at <= $1"
+_TASK_OVER = f"x.task_id IN (SELECT task_id FROM task_end WHERE {_OVER})"  # noqa: S608  a constant
+_MEMBER_OF_TASK_OVER = f"""
+    (x.person_id, x.task_id) IN (SELECT m.person_id, task_id FROM member m JOIN task_end USING (task_id) WHERE {_OVER})
+"""  # noqa: S608  a constant
+_REVIEWED_TASK_OVER = f"(SELECT review_id FROM review JOIN task_end USING (task_id) WHERE {_OVER})"  # noqa: S608  a constant
 
 # A deferred submission may be judged long after it was sent, if that is our fault: until then what it needs stays.
 _AWAITED = """
@@ -74,9 +83,10 @@ _REMOVALS: Mapping[Kind, _Removal] = {
     Kind.SENT_FIX: _deletion("sent_fix", "x.last_sent_at <= $1"),
     Kind.EVIDENCE: _deletion(
         "evidence",
-        "x.check_in_id IN (SELECT check_in_id FROM attempt JOIN task_end USING (task_id) WHERE over_at <= $1)",
+        # an array, lest the planner walk both tables in the order of their ids
+        f"x.check_in_id = ANY(ARRAY(SELECT check_in_id FROM attempt JOIN task_end USING (task_id) WHERE {_OVER}))",  # noqa: S608
     ),
-    Kind.KEPT_PHOTOGRAPH: _deletion("kept_photograph", _TASK_OVER),
+    Kind.KEPT_PHOTOGRAPH: _deletion("kept_photograph", _MEMBER_OF_TASK_OVER),
     Kind.MANUAL_REQUEST: _update(
         "manual_request",
         f"(x.reason <> '' OR x.position IS NOT NULL) AND x.manual_request_id IN {_REVIEWED_TASK_OVER}",
@@ -95,12 +105,12 @@ _REMOVALS: Mapping[Kind, _Removal] = {
     ),
     Kind.ANSWER: _update(
         "receipt",
-        f"x.answer->>'location' IS NOT NULL AND {_TASK_OVER}",
+        f"x.answer->>'location' IS NOT NULL AND {_MEMBER_OF_TASK_OVER}",
         """answer = (answer::jsonb || '{"location": null}')::json""",
     ),
     Kind.RECEIPT: _deletion(
         "receipt",
-        f"NOT EXISTS (SELECT FROM attempt a WHERE a.check_in_id = x.check_in_id) AND {_TASK_OVER}",
+        f"NOT EXISTS (SELECT FROM attempt a WHERE a.check_in_id = x.check_in_id) AND {_MEMBER_OF_TASK_OVER}",
     ),
     Kind.MEMBER_NAME: _update("member", f"x.name <> '' AND {_TASK_OVER}", "name = ''"),
     Kind.CONSENT: _deletion("consent", "x.withdrawn_at <= $1"),
@@ -115,32 +125,74 @@ _DONE_WITH = """
     AND NOT EXISTS (SELECT FROM member m JOIN task_end e USING (task_id)
                     WHERE m.person_id = {0} AND (e.over_at <= $1) IS NOT TRUE)
 """
-_PERSONS = "FROM person p WHERE " + _DONE_WITH.format("p.person_id")
 
 
-async def remove(connection: Connection, kind: Kind, before: datetime, limit: int) -> int:
-    """Removes at most so many rows of the kind whose period began at `before` or earlier; how many. Rows that another
-    purge holds are left to it."""
+def is_of_tasks(kind: Kind) -> bool:
+    """Whether its rows are looked for task by task."""
+    return kind in _REMOVALS and _REMOVALS[kind].of_tasks
+
+
+async def tasks_ended_by(connection: Connection, before: datetime, after: str, limit: int) -> list[str]:
+    """A page of all tasks that may have been over at that instant, in order."""
+    rows = await connection.fetch(
+        """
+        SELECT task_id FROM task
+        WHERE task_id > $2 AND least(voided_at, closed_at, closes_at) <= $1 ORDER BY task_id LIMIT $3
+        """,
+        before,
+        after,
+        limit,
+    )
+    return [row["task_id"] for row in rows]
+
+
+async def remove(
+    connection: Connection, kind: Kind, before: datetime, task_ids: Sequence[str], limit: int
+) -> int:
+    """Removes at most so many rows of the kind, of these tasks if it is of tasks, whose period began at `before` or
+    earlier; how many. Rows that another purge holds are left to it."""
     removal = _REMOVALS[kind]
+    given = (before, task_ids, limit) if removal.of_tasks else (before, limit)
     if removal.by_owner:
-        removed: int = await connection.fetchval(f"SELECT {removal.effect}($1, $2)", before, limit)
+        places = ", ".join(f"${n}" for n in range(1, len(given) + 1))
+        removed: int = await connection.fetchval(f"SELECT {removal.effect}({places})", *given)
         return removed
-    due = f"SELECT x.ctid FROM {removal.table} x WHERE {removal.due} LIMIT $2 FOR UPDATE SKIP LOCKED"  # noqa: S608
-    tag: str = await connection.execute(f"{removal.effect} WHERE ctid = ANY(ARRAY({due}))", before, limit)
+    due = (
+        f"SELECT x.ctid FROM {removal.table} x WHERE {removal.due} LIMIT ${len(given)} FOR UPDATE SKIP LOCKED"  # noqa: S608
+    )
+    tag: str = await connection.execute(f"{removal.effect} WHERE ctid = ANY(ARRAY({due}))", *given)
     return int(tag.rpartition(" ")[2])
 
 
-async def count_due(connection: Connection, kind: Kind, before: datetime) -> int:
-    """How many rows of the kind are there though their period began at `before` or earlier."""
-    removal = _REMOVALS.get(kind)
-    source = f"FROM {removal.table} x WHERE {removal.due}" if removal else _PERSONS
-    found: int = await connection.fetchval(f"SELECT count(*) {source}", before)
+async def count_due(connection: Connection, kind: Kind, before: datetime, task_ids: Sequence[str]) -> int:
+    """How many rows of the kind, of these tasks if it is of tasks, are there though their period began at `before` or
+    earlier."""
+    removal = _REMOVALS[kind]
+    given = (before, task_ids) if removal.of_tasks else (before,)
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM {removal.table} x WHERE {removal.due}",  # noqa: S608  names of ours
+        *given,
+    )
     return found
 
 
-async def persons_due(connection: Connection, before: datetime) -> list[str]:
-    """Who has a reference that is to go."""
-    rows = await connection.fetch(f"SELECT p.person_id {_PERSONS} ORDER BY p.person_id", before)
+async def enrolled_persons(connection: Connection, after: str, limit: int) -> list[str]:
+    """A page of all who have a reference, in order."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT person_id FROM reference WHERE person_id > $1 ORDER BY person_id LIMIT $2",
+        after,
+        limit,
+    )
+    return [row["person_id"] for row in rows]
+
+
+async def persons_due(connection: Connection, before: datetime, person_ids: Sequence[str]) -> list[str]:
+    """Those of them whose reference is to go."""
+    rows = await connection.fetch(
+        f"SELECT p.person_id FROM unnest($2::text[]) AS p (person_id) WHERE {_DONE_WITH.format('p.person_id')}",  # noqa: S608
+        before,
+        person_ids,
+    )
     return [row["person_id"] for row in rows]
 
 
