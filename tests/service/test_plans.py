@@ -253,7 +253,7 @@ CHECK_IN: Mapping[str, Statement] = {
     "roster": lambda c, k: persons.read_roster(c, k.task_id, k.person_id, "model-1"),
     "frames": lambda c, k: check_ins.read_answered(c, k.challenge_id, []),
     "a retry": lambda c, k: check_ins.lock_receipt_by_key(c, "iss", k.person_id, "key"),
-    "known key": lambda c, k: deferred.has_receipt(c, "iss", k.person_id, "key"),
+    "known keys": lambda c, k: deferred.receipts_among(c, [("iss", k.person_id, "key")]),
     "one read again": lambda c, k: check_ins.read_check_in(c, k.check_in_id, k.person_id),
     "one put off": put_off,
     "who is near a deadline": near_a_deadline,
