@@ -66,3 +66,4 @@ lock: .venv/installer.stamp
 	$(BIN)/uv lock --upgrade
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-default-groups --output-file requirements/runtime.txt
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-default-groups --group test --output-file requirements/test.txt
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-default-groups --group face-tier --output-file requirements/face-tier.txt

@@ -44,6 +44,9 @@ from checkin_service.app import (
     models_of,
     open_key_store,
     open_template_keys,
+    tier_engine,
+    tier_token,
+    worker_pool,
 )
 from checkin_service.core_files import leave_no_core_file
 from checkin_service.domain.audit import AuditHead
@@ -101,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, run, summary in (
         ("serve", _serve, "run the service until SIGTERM or Ctrl-C"),
+        ("face-tier", _face_tier, "run a replica of the face tier until SIGTERM, docs/deploy.md"),
         ("migrate", _migrate, "bring the database to this version's schema"),
         ("sweep", _sweep, "write down the windows that have ended (every running service does so too)"),
         (
@@ -190,6 +194,15 @@ def _with_reachable_data(settings: Settings) -> Settings:
 def _serve(settings: Settings, _: argparse.Namespace) -> None:
     with _stores(settings) as (reachable, stores):
         _run(_serve_until_stopped(reachable, stores))
+
+
+def _face_tier(settings: Settings, _: argparse.Namespace) -> None:
+    try:
+        # nobody else has its packages
+        from checkin_service.face_tier import serve_tier
+    except ModuleNotFoundError as error:
+        raise SettingError(f"{error}: install requirements/face-tier.txt") from None
+    serve_tier(settings, worker_pool, tier_engine(settings), tier_token(settings))
 
 
 def _migrate(settings: Settings, _: argparse.Namespace) -> None:

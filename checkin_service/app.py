@@ -14,6 +14,7 @@ import redis.asyncio as redis
 import structlog
 from aiohttp import web
 
+from checkin_service.adapters.face_tier import Access, open_face_tier
 from checkin_service.adapters.head_turns import HeadTurns
 from checkin_service.adapters.object_store import bucket_store, directory_store
 from checkin_service.adapters.postgres.calendars import read_reach
@@ -58,7 +59,7 @@ from checkin_service.web.draining import DRAIN, Drain
 from checkin_service.web.problems import answer_problems, place_of
 from checkin_service.web.routes import add_routes
 from checkin_service.web.server import check_head
-from face import DLIB_RESNET_MODEL, MECHANISMS, SFACE_MODEL, WorkerPool, operating_points
+from face import DLIB_RESNET_MODEL, MECHANISMS, SFACE_MODEL, WorkerPool, engine_id, operating_points
 from geofence import Box
 
 SWEEP_INTERVAL_S = 30
@@ -71,6 +72,8 @@ KEY_STORE_CONNECTIONS = 4
 LEAST_CALENDAR_DAYS = 60
 
 OpenFaces = Callable[[Settings], AbstractAsyncContextManager[FaceEngine]]
+
+LEAST_TOKEN = 32
 
 # The first decides.
 ENCODERS = {"sface": ("sface", "dlib"), "dlib": ("dlib",)}
@@ -108,13 +111,62 @@ def make_app(
     app[DRAIN] = Drain()
     add_routes(app)
     app.on_shutdown.append(_end_streams)
-    app.cleanup_ctx.append(_wire(settings, stores, open_faces or worker_pool, clock))
+    app.cleanup_ctx.append(_wire(settings, stores, open_faces or configured_faces, clock))
     return app
 
 
 async def _end_streams(app: web.Application) -> None:
     """Whoever listens would else hold up the end until it is forced."""
     await app[SERVICES].watch.close()
+
+
+@asynccontextmanager
+async def configured_faces(settings: Settings) -> AsyncIterator[FaceEngine]:
+    """The face workers of this process, or the face tier's, with these in its place while it is away."""
+    async with AsyncExitStack() as stack:
+        is_local = not settings.face_tier_urls or settings.face_tier_fallback == "local"
+        local = await stack.enter_async_context(worker_pool(settings)) if is_local else None
+        if settings.face_tier_urls:
+            tier = open_face_tier(
+                _tier_access(settings),
+                local,
+                _tell_lost_worker,
+                places=settings.face_workers,
+                queue_limit=settings.face_queue,
+                patience_s=settings.face_deadline_s,
+            )
+            yield await stack.enter_async_context(tier)
+        elif local:
+            yield local
+
+
+def _tier_access(settings: Settings) -> Access:
+    return Access(
+        settings.face_tier_urls,
+        tier_token(settings),
+        tier_engine(settings),
+        models_of(settings)[0],
+        settings.face_tier_ca_file,
+    )
+
+
+def tier_engine(settings: Settings) -> str:
+    """The engine that these settings make, by name."""
+    return engine_id(ENCODERS[settings.face_engine], settings.passive_pad)
+
+
+def tier_token(settings: Settings) -> str:
+    """The secret that the face tier and its callers share. Raises `SettingError`."""
+    try:
+        path = settings.face_tier_token_file
+        token = path.read_text("ascii").strip() if path else ""
+    except (OSError, ValueError):
+        token = ""
+    if len(token) < LEAST_TOKEN or not token.isprintable():
+        raise SettingError(
+            f"CHECKIN_FACE_TIER_TOKEN_FILE must name a file with one line of {LEAST_TOKEN} characters or more"
+        )
+    return token
 
 
 def worker_pool(settings: Settings) -> AbstractAsyncContextManager[FaceEngine]:

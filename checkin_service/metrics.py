@@ -129,6 +129,10 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.face_tier_away = Gauge(
+            "checkin_face_tier_away", "Replicas of the face tier that do not answer", registry=self.registry
+        )
+
     def count_left_out(self, why: str, members: int) -> None:
         self.left_out.labels(why).inc(members)
 
@@ -146,6 +150,7 @@ class Metrics:
         for mechanism in MECHANISMS:
             self.faces_confined.labels(mechanism).set(mechanism in stats.confined_by)
         self.face_seconds.set(stats.analysis_s)
+        self.face_tier_away.set(len(stats.absent or ()))
 
     def observe_backlog(self, waiting: int, oldest_s: float) -> None:
         self.deferred_waiting.set(waiting)

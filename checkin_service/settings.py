@@ -104,6 +104,10 @@ def _optional_web_url(text: str) -> str | None:
     return _web_url(text) if text else None
 
 
+def _web_urls(text: str) -> tuple[str, ...]:
+    return tuple(_web_url(part.strip()) for part in text.split(",") if part.strip())
+
+
 def _workers(text: str) -> int:
     return _positive(text) if text else len(os.sched_getaffinity(0))
 
@@ -248,6 +252,37 @@ SETTINGS: Mapping[str, Setting] = {
         _number(0.1, 12),
         "Seconds one photograph may wait for a worker, and may take there",
     ),
+    "face_tier_urls": Setting(
+        "CHECKIN_FACE_TIER_URL",
+        "",
+        _web_urls,
+        "Replicas of the face tier, `https://host:port` with commas between, which then have as many photographs of "
+        "this process at once as there are `CHECKIN_FACE_WORKERS`; unset: the workers here have them all",
+    ),
+    "face_tier_token_file": Setting(
+        "CHECKIN_FACE_TIER_TOKEN_FILE",
+        "",
+        _folder,
+        "File with the secret that the tier and its callers share",
+    ),
+    "face_tier_ca_file": Setting(
+        "CHECKIN_FACE_TIER_CA_FILE",
+        "",
+        _folder,
+        "File with the certificates of who signs the tier's; unset: whom this machine trusts",
+    ),
+    "face_tier_fallback": Setting(
+        "CHECKIN_FACE_TIER_FALLBACK",
+        "local",
+        _one_of("local", "none"),
+        "While no replica answers: `local` workers, which are kept warm for it, or `none`, 503",
+    ),
+    "face_tier_cert_file": Setting(
+        "CHECKIN_FACE_TIER_CERT_FILE", "", _optional, "For `face-tier`: its certificate; unset: no TLS"
+    ),
+    "face_tier_key_file": Setting(
+        "CHECKIN_FACE_TIER_KEY_FILE", "", _optional, "For `face-tier`: its certificate's key"
+    ),
     "traces_url": Setting(
         "CHECKIN_TRACES_URL",
         "",
@@ -320,6 +355,12 @@ class Settings:
     receipt_first_hours: float
     longest_deferral_s: float
     face_deadline_s: float
+    face_tier_urls: tuple[str, ...]
+    face_tier_token_file: Path | None
+    face_tier_ca_file: Path | None
+    face_tier_fallback: str
+    face_tier_cert_file: str | None
+    face_tier_key_file: str | None
     traces_url: str | None
     database_connections: int
     configured_grace_s: float | None

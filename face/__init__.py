@@ -19,6 +19,7 @@ from face.confinement import MECHANISMS
 from face.fingerprint import Resemblance, is_copy, resemblance
 from face.header import check_header
 from face.image_errors import ImageError, ImageUnreadable, UnsupportedMediaType
+from face.manifest import engine_id
 from face.operating_points import OperatingPoint, operating_points
 from face.picture import Header, ImageLimits
 from face.pool import ENGINE_FACTORY, JOB_NAME, PoolFull, PoolStats, PoolTimeout, WorkerPool
@@ -57,6 +58,7 @@ __all__ = [
     "best_score",
     "check_header",
     "compare",
+    "engine_id",
     "is_copy",
     "operating_points",
     "quality_faults",

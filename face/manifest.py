@@ -7,6 +7,7 @@ passes the files on.
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,3 +105,21 @@ def _package_folder(weights: WeightFile) -> Path | None:
 def _expected_in(weights: WeightFile, models_dir: Path | None) -> str:
     folder = str(models_dir) if models_dir else "a models directory (none is configured)"
     return f"{folder} or the package {weights.package}" if weights.package else folder
+
+
+def engine_id(encoders: Sequence[str], passive_pad: bool) -> str:
+    """What an engine of these parts is called: by their weights, so that two of one name describe a face alike.
+
+    >>> engine_id(("sface", "dlib"), False) == engine_id(("dlib",), False)
+    False
+    """
+    parts = [YUNET, *(weights for encoder in encoders for weights in _OF_ENCODER[encoder])]
+    if passive_pad:
+        parts += [MINIFASNET_V2, MINIFASNET_V1SE]
+    return "face-" + hashlib.sha256(" ".join(part.sha256 for part in parts).encode()).hexdigest()[:16]
+
+
+_OF_ENCODER: Mapping[str, Sequence[WeightFile]] = {
+    "sface": (SFACE,),
+    "dlib": (DLIB_RESNET, DLIB_FIVE_LANDMARKS),
+}

@@ -51,7 +51,7 @@ class PoolStats:
     """What the pool is doing. ``failures`` are workers lost to a crash, a hang or memory, ``start_fault`` why
     the latest attempt to start one failed (None once one succeeded), ``confined_by`` which of
     :data:`face.confinement.MECHANISMS` hold the workers, ``analysis_s`` what the latest photographs took in a
-    worker on average."""
+    worker on average. ``absent`` belongs to engines elsewhere, None for a pool: why which of them do not answer."""
 
     ready: int
     busy: int
@@ -63,6 +63,7 @@ class PoolStats:
     start_fault: str | None
     confined_by: tuple[str, ...]
     analysis_s: float = 0.0
+    absent: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True, eq=False)

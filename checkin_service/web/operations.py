@@ -37,7 +37,8 @@ async def readyz(request: web.Request) -> web.Response:
         "process": "leaving" if request.app[DRAIN].begun else "ok",
     }
     ready = all(state == "ok" for state in needed.values())
-    body = {"status": "ready" if ready else "not_ready", "checks": {**needed, "redis": redis}}
+    told = {"redis": redis, **_face_tier(wired)}
+    body = {"status": "ready" if ready else "not_ready", "checks": {**needed, **told}}
     return Answer(200 if ready else 503, body).response()
 
 
@@ -88,6 +89,14 @@ async def _object_store(wired: Services) -> str:
 
 async def _redis(wired: Services) -> str:
     return "ok" if await wired.rate_limit.alive() else "away: requests are not limited"
+
+
+def _face_tier(wired: Services) -> dict[str, str]:
+    """Nothing where there is none. With workers here to fall back on it is not needed."""
+    absent = wired.faces.stats.absent
+    if absent is None:
+        return {}
+    return {"face_tier": ", ".join(f"{name} {why}" for name, why in absent.items()) or "ok"}
 
 
 def _face_workers(wired: Services) -> str:

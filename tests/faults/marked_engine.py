@@ -10,7 +10,7 @@ from typing import NoReturn
 from PIL import Image
 
 from face import Analysis, ImageLimits
-from face.engine import build_engine
+from face.engine import PhotoEngine, build_engine
 from face.image import MOST_SHORT_SIDE_PX, Photograph
 from tests.service.fixed_engine import MODEL, FixedEngine, Shown
 
@@ -76,3 +76,19 @@ def without_limits() -> LimitlessEngine:
 def analyse(photo: bytes) -> Analysis:
     """For executors, which call a function."""
     return MarkedEngine().analyse(photo)
+
+
+class EitherEngine:
+    """The real engine, but for photographs that say themselves what is on them."""
+
+    def __init__(self, real: PhotoEngine) -> None:
+        self._real = real
+        self._marked = MarkedEngine()
+        self.model_id = real.model_id
+
+    def analyse(self, photo: bytes) -> Analysis:
+        return (self._marked if b'"identity"' in photo[:400] else self._real).analyse(photo)
+
+
+def marked_or_real(cache_dir: str) -> EitherEngine:
+    return EitherEngine(build_engine(cache_dir))
