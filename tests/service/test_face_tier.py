@@ -47,7 +47,7 @@ from tests.service.tier_process import ENGINE, FACTORY, TOKEN, TierProcess, pool
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLAIN, ENCRYPTED = 0, 1
-TIER_WAIT_S = 120
+TIER_WAIT_S = 900
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from face import WorkerPool, engine_id
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = engine_id(("sface", "dlib"), False)
 TOKEN = "a-secret-of-the-tests-for-the-tier-alone"
-READY_WAIT_S = 120
+READY_WAIT_S = 900
 FACTORY = "tests.faults.marked_engine:marked_or_real"
 
 
