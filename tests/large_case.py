@@ -1,7 +1,7 @@
 """A task of many members halfway through: rows made up for measurements, templates sealed as by an enrolment."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,7 +11,7 @@ import numpy as np
 
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.usecases.templates import seal_all
-from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL
+from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL, Templates
 
 _LENGTHS = {SFACE_MODEL: 128, DLIB_RESNET_MODEL: 128, FINGERPRINT: 256}
 _PHONES = ("Pura 70", "Mate 60", "Find X8", "X200", "Mi 15", "S24")
@@ -23,8 +23,11 @@ async def fill_case(
 ) -> None:
     """Everybody of a registered task consents and is enrolled with so many photographs; every other one was refused
     and then accepted, the rest was refused once."""
-    for person_id in person_ids:
-        await _enrol(connection, keys, person_id, photos)
+    people = {
+        person_id: [templates_of_nobody(f"{person_id} {photo}") for photo in range(photos)]
+        for person_id in person_ids
+    }
+    await enrol_all(connection, keys, people)
     attempts = [_attempt(task_id, person_id, index, "rejected") for index, person_id in enumerate(person_ids)]
     attempts += [_attempt(task_id, person_id, 0, "accepted") for person_id in person_ids[::2]]
     await _copy(connection, "receipt", [_receipt(attempt) for attempt in attempts])
@@ -35,42 +38,44 @@ async def fill_case(
     await connection.execute("ANALYZE")
 
 
-async def _enrol(connection: asyncpg.Connection, keys: TemplateKeys, person_id: str, photos: int) -> None:
-    key_id = await connection.fetchval("SELECT key_id FROM person WHERE person_id = $1", person_id)
-    data_key = await keys.make(key_id)
-    sealed = seal_all(data_key, person_id, [_templates(f"{person_id} {photo}") for photo in range(photos)])
-    reference_id = uuid4()
-    await _copy(
-        connection,
-        "reference",
-        [
-            {
-                "reference_id": reference_id,
-                "person_id": person_id,
-                "engine": SFACE_MODEL,
-                "photos": photos,
-                "basis_kind": "statutory_duty",
-            }
-        ],
+async def enrol_all(
+    connection: asyncpg.Connection, keys: TemplateKeys, people: Mapping[str, Sequence[Templates]]
+) -> None:
+    """These persons consent and are enrolled, each with the templates of their photographs. They are known already."""
+    rows = await connection.fetch(
+        "SELECT person_id, key_id, gen_random_uuid() AS reference_id FROM person WHERE person_id = ANY($1)",
+        list(people),
     )
-    await _copy(
-        connection,
-        "template",
-        [
-            {"reference_id": reference_id, "photo": t.photo, "model_id": t.model_id, "sealed": t.sealed}
-            for t in sealed
-        ],
+    sealed = [
+        {"reference_id": row["reference_id"], "photo": t.photo, "model_id": t.model_id, "sealed": t.sealed}
+        for row in rows
+        for t in seal_all(await keys.make(row["key_id"]), row["person_id"], people[row["person_id"]])
+    ]
+    references = [
+        {
+            "reference_id": row["reference_id"],
+            "person_id": row["person_id"],
+            "engine": SFACE_MODEL,
+            "photos": len(people[row["person_id"]]),
+            "basis_kind": "statutory_duty",
+        }
+        for row in rows
+    ]
+    await _copy(connection, "reference", references)
+    await _copy(connection, "template", sealed)
+    await connection.execute(
+        "UPDATE person SET reference_id = reference.reference_id FROM reference "
+        "WHERE reference.person_id = person.person_id AND person.person_id = ANY($1)",
+        list(people),
     )
     await connection.execute(
-        "UPDATE person SET reference_id = $2 WHERE person_id = $1", person_id, reference_id
-    )
-    await connection.execute(
-        "INSERT INTO consent VALUES ($1, '2026-11', '{face,face_transfer,location}', now())", person_id
+        "INSERT INTO consent SELECT unnest($1::text[]), '2026-11', '{face,face_transfer,location}', now()",
+        list(people),
     )
 
 
-def _templates(name: str) -> dict[str, tuple[float, ...]]:
-    """Of nobody: as far from everybody else's as chance has it."""
+def templates_of_nobody(name: str) -> dict[str, tuple[float, ...]]:
+    """As far from everybody else's as chance has it."""
     random = np.random.default_rng(list(name.encode()))
     return {model_id: tuple(random.normal(size=length)) for model_id, length in _LENGTHS.items()}
 

@@ -238,7 +238,8 @@ async def serve(options: argparse.Namespace) -> None:
             **dict(setting.split("=", 1) for setting in options.set),
         }
     )
-    stores = Stores(service_url(options.database), options.redis, str(development_key_set(settings.data_dir)))
+    named = service_url(options.database), options.redis, str(development_key_set(settings.data_dir))
+    stores = Stores(*named, key_store_url=settings.key_store_url)
     orphaned = asyncio.create_task(end_with(os.getppid()))
     await command_line._serve_until_stopped(settings, stores)
     orphaned.cancel()

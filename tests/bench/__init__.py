@@ -1,0 +1,1 @@
+"""What the service costs and how much of it a machine does: `make bench`, quoted in docs/performance.md."""

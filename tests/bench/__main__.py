@@ -1,0 +1,91 @@
+"""`make bench`: one command, one report. BENCH_QUICK=1 takes a few minutes and is rougher.
+
+Prints the tables, writes them to .artifacts/bench.json and, in full, into docs/performance.md. Ends with 1 where
+something could not be measured; a target that is missed is said beside its figure and ends nothing.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from checkin_service.adapters.embedded import EmbeddedStores
+from tests.bench import check_ins, enrolments, faces, large_case, naive, reads, scale, start
+from tests.bench.fault import BenchFault
+from tests.bench.people import real_faces
+from tests.bench.plan import FULL, QUICK, Plan
+from tests.bench.report import Table, as_record, as_text, circumstances, put_into
+from tests.bench.site import Site, made_site
+from tests.embedded.temporary import temporary_data_dir, temporary_stores
+from tests.faults.arrivals import two_cores
+
+FOLDER, PAGE = Path(".artifacts"), Path("docs", "performance.md")
+Measure = Callable[[Site, Plan], Awaitable[list[Table]]]
+# What the naive service is compared with comes before it, and what fills the tables comes late.
+PARTS: dict[str, Measure] = {
+    "check-ins-dlib": partial(check_ins.measure, engine=check_ins.DLIB),
+    "check-ins-both": partial(check_ins.measure, engine=check_ins.BOTH),
+    "naive": naive.measure,
+    "scale": scale.measure,
+    "reads": reads.measure,
+    "enrolments": enrolments.measure,
+    "start": start.measure,
+    "large-case": large_case.measure,
+    "faces": faces.measure,
+}
+
+
+async def measure_all(
+    stores: EmbeddedStores, data_dir: Path, plan: Plan, parts: Sequence[str]
+) -> list[Table]:
+    data_dir = data_dir / "service"
+    tables = []
+    async with made_site(stores, data_dir, FOLDER, real_faces(data_dir / "models"), plan.people) as site:
+        for part in parts:
+            since = time.monotonic()
+            tables += await _tables(site, plan, part)
+            print(f"{part}: {time.monotonic() - since:.0f} s", file=sys.stderr, flush=True)
+    return tables
+
+
+async def _tables(site: Site, plan: Plan, part: str) -> list[Table]:
+    """Or one that says why there are none: the others are worth having all the same."""
+    try:
+        return await PARTS[part](site, plan)
+    except (BenchFault, RuntimeError, TimeoutError) as fault:
+        return [Table(part, "", fault=f"{type(fault).__name__}: {fault}")]
+
+
+def run(plan: Plan, parts: Sequence[str]) -> tuple[str, list[Table]]:
+    """What it ran on, and the tables; on two cores, whatever there are."""
+    with two_cores(), temporary_stores() as stores, temporary_data_dir() as data_dir:
+        about = circumstances(plan.name)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return about, runner.run(measure_all(stores, data_dir, plan, parts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}; docs/performance.md stays")
+    only = [part for part in parser.parse_args().only.split(",") if part]
+    plan = QUICK if os.environ.get("BENCH_QUICK") else FULL
+    FOLDER.mkdir(exist_ok=True)
+    about, tables = run(plan, only or list(PARTS))
+    text = as_text(about, tables)
+    (FOLDER / "bench.json").write_text(json.dumps(as_record(about, tables), indent=1, ensure_ascii=False))
+    print(text)
+    faults = [table.fault for table in tables if table.fault]
+    if plan is FULL and not only and not faults:
+        put_into(PAGE, text)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The naive service under the same submissions, for what this one is worth beside it."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.bench.fault import BenchFault
+from tests.bench.load import steady
+from tests.bench.people import reference_photo
+from tests.bench.plan import Plan
+from tests.bench.report import Row, Table
+from tests.bench.site import Site
+
+EXECUTORS = ("threads", "processes")
+READY_WAIT_S = 60
+WIDTH = 4
+# More than it does, to be made ready for each second.
+READY_PER_S = 40
+
+
+async def measure(site: Site, plan: Plan) -> list[Table]:
+    found = {kind: await _most(site, plan, kind) for kind in EXECUTORS}
+    rows = [Row(f"naive, executor of {kind}", rate, "/s") for kind, rate in found.items()]
+    best = max(found.values())
+    rows += [
+        Row(f"{name}, of the faster one", rate / best, "times", least=6) for name, rate in site.most.items()
+    ]
+    note = (
+        "An aiohttp handler that calls `face_recognition` in an executor with a thread or a process a core, and one "
+        "INSERT: no token, no place, no window. The same photographs, generator, database and cores, in the same run."
+    )
+    return [Table("Beside the naive service", note, rows)]
+
+
+async def _most(site: Site, plan: Plan, executor: str) -> float:
+    calls = await site.calls(round(READY_PER_S * plan.naive_s))
+    async with _serving(site, executor) as port:
+        # until every process has loaded its models
+        await steady(port, calls, WIDTH, 1)
+        return (await steady(port, calls, WIDTH, plan.naive_s)).per_second
+
+
+@asynccontextmanager
+async def _serving(site: Site, executor: str) -> AsyncIterator[int]:
+    reference, port = site.folder / "reference.jpg", _free_port()
+    reference.write_bytes(reference_photo())
+    options = {
+        "database": site.stage.database_url,
+        "port": port,
+        "executor": executor,
+        "reference": reference,
+    }
+    given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    with (site.folder / "naive.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.naive_service", *given, stdout=log, stderr=log
+        )
+    try:
+        await _answers(port, process)
+        yield port
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(READY_WAIT_S):
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+    raise BenchFault(f"the naive service ended with {process.returncode}, see naive.log")
