@@ -2,7 +2,7 @@
 # make test  set up and pass every check and test
 # make faults  break everything there is to break, in full; one line a promise, and docs/promises.md (ONLY=1,2: these)
 # make demo  play the whole story on real faces against a service of its own
-# make bench  measure what a check-in, a poll and a page of the feed cost
+# make bench  measure how fast everything is and write it into docs/performance.md (BENCH_QUICK=1: in minutes, prints only)
 # make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
 # make sbom  write a bill of materials of the runtime's packages to .artifacts/sbom.json
 # make audit  look for known vulnerabilities of these packages, where the network allows

@@ -17,7 +17,8 @@ from pathlib import Path
 import uvloop
 
 from checkin_service.adapters.embedded import EmbeddedStores
-from tests.bench import check_ins, enrolments, faces, large_case, naive, reads, scale, start
+from tests.bench import check_ins, enrolments, large_case, naive, reads, scale, start
+from tests.bench import faces as face_pipeline
 from tests.bench.fault import BenchFault
 from tests.bench.people import real_faces
 from tests.bench.plan import FULL, QUICK, Plan
@@ -25,6 +26,7 @@ from tests.bench.report import Table, as_record, as_text, circumstances, put_int
 from tests.bench.site import Site, made_site
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
 from tests.faults.arrivals import two_cores
+from tests.service.databases import Databases
 
 FOLDER, PAGE = Path(".artifacts"), Path("docs", "performance.md")
 Measure = Callable[[Site, Plan], Awaitable[list[Table]]]
@@ -38,16 +40,16 @@ PARTS: dict[str, Measure] = {
     "enrolments": enrolments.measure,
     "start": start.measure,
     "large-case": large_case.measure,
-    "faces": faces.measure,
+    "faces": face_pipeline.measure,
 }
 
 
 async def measure_all(
     stores: EmbeddedStores, data_dir: Path, plan: Plan, parts: Sequence[str]
 ) -> list[Table]:
-    data_dir = data_dir / "service"
-    tables = []
-    async with made_site(stores, data_dir, FOLDER, real_faces(data_dir / "models"), plan.people) as site:
+    databases, redis_url = Databases(stores.database_url or ""), stores.redis_url or ""
+    faces, tables = real_faces(data_dir / "models"), []
+    async with made_site(databases, redis_url, data_dir, FOLDER, faces, plan.people) as site:
         for part in parts:
             since = time.monotonic()
             tables += await _tables(site, plan, part)
@@ -68,7 +70,7 @@ def run(plan: Plan, parts: Sequence[str]) -> tuple[str, list[Table]]:
     with two_cores(), temporary_stores() as stores, temporary_data_dir() as data_dir:
         about = circumstances(plan.name)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return about, runner.run(measure_all(stores, data_dir, plan, parts))
+            return about, runner.run(measure_all(stores, data_dir / "service", plan, parts))
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from tests.service.fixed_engine import vectors_of
 from tests.service.stage import Stage, photo_of
 
 SIZE = "480x640"
-# Different ones, so that no part of the machine learns one by heart.
-SELFIES = 16
+# Different ones, so that no cache holds them all; and such as face_recognition's own detector finds the face in, too.
+SELFIES = (2, 3, 4, 5, 6, 10, 11, 14, 16, 17, 18, 20, 25, 27, 28, 30)
 COLLEAGUES = [f"c-{number}" for number in range(95)]
 ON_A_ROSTER = 19
 FIRST = "b-0"
@@ -49,10 +49,10 @@ def real_faces(models: Path) -> Faces:
     since = time.perf_counter()
     engine = build_engine(str(models))
     made_in_s = time.perf_counter() - since
-    selfies = [_of_size(portraits.hopper_selfie(number)) for number in range(SELFIES)]
+    selfies = [_of_size(portraits.hopper_selfie(number)) for number in SELFIES]
     return Faces(
         engine.analyse(reference_photo()).templates,
-        lambda number: selfies[number % SELFIES] + str(number).encode(),
+        lambda number: selfies[number % len(SELFIES)] + str(number).encode(),
         ["--analyse-for-real"],
         made_in_s,
     )

@@ -10,8 +10,6 @@ from typing import Any
 
 import aiohttp
 
-from checkin_service.adapters.embedded import EmbeddedStores
-from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from tests.bench.fault import BenchFault
 from tests.bench.people import Faces, gather
 from tests.faults.arrivals import Call, prepare
@@ -52,16 +50,14 @@ class Site:
 
 @asynccontextmanager
 async def made_site(
-    stores: EmbeddedStores, data_dir: Path, folder: Path, faces: Faces, people: int
+    databases: Databases, redis_url: str, data_dir: Path, folder: Path, faces: Faces, people: int
 ) -> AsyncIterator[Site]:
     """On a new database, with the key store in another; so many people can check in."""
-    database_url = await Databases(stores.database_url or "").make()
-    key_store = stores.key_store_url or ""
-    await migrate_key_store_at(key_store)
+    database_url, key_store = await databases.make(), await databases.make()
     settings = UNLIMITED | {"CHECKIN_KEY_STORE_URL": service_url(key_store)}
-    async with running_service(database_url, stores.redis_url or "", data_dir, **settings) as stage:
+    async with running_service(database_url, redis_url, data_dir, **settings) as stage:
         members = await gather(stage, faces, people)
-    yield Site(stage, stores.redis_url or "", folder, faces, iter(members))
+    yield Site(stage, redis_url, folder, faces, iter(members))
 
 
 @dataclass(slots=True)
