@@ -17,6 +17,7 @@ from pathlib import Path
 import uvloop
 
 from checkin_service.adapters.embedded import EmbeddedStores
+from checkin_service.logs import configure_logs
 from tests.bench import check_ins, enrolments, large_case, naive, reads, scale, start
 from tests.bench import faces as face_pipeline
 from tests.bench.fault import BenchFault
@@ -79,6 +80,7 @@ def main() -> None:
     only = [part for part in parser.parse_args().only.split(",") if part]
     plan = QUICK if os.environ.get("BENCH_QUICK") else FULL
     FOLDER.mkdir(exist_ok=True)
+    configure_logs()
     about, tables = run(plan, only or list(PARTS))
     text = as_text(about, tables)
     (FOLDER / "bench.json").write_text(json.dumps(as_record(about, tables), indent=1, ensure_ascii=False))

@@ -109,6 +109,7 @@ async def _most(site: Site, api: Api, port: int, plan: Plan) -> tuple[Load, floa
     before = await _spent(api)
     calls = await site.calls(round(READY_PER_S * plan.steady_s))
     most = await steady(port, calls, WIDTH, plan.steady_s)
+    site.give_back(calls[len(most.heard) :])
     held, requests = (now - then for now, then in zip(await _spent(api), before, strict=True))
     return most, held / requests
 

@@ -19,7 +19,7 @@ from face.engine import build_engine
 from tests import portraits
 from tests.large_case import enrol_all, templates_of_nobody
 from tests.service.fixed_engine import vectors_of
-from tests.service.stage import Stage, photo_of
+from tests.service.stage import INSIDE, Stage, photo_of
 
 SIZE = "480x640"
 # Different ones, so that no cache holds them all; and such as face_recognition's own detector finds the face in, too.
@@ -39,9 +39,9 @@ class Faces:
     switches: Sequence[str] = ()
     made_in_s: float = 0
 
-    def photo(self, _: str, number: int) -> bytes:
-        """No two alike in all their bytes."""
-        return self.selfie(number)
+    def photo(self, person_id: str, number: int) -> bytes:
+        """No two persons' alike in all their bytes."""
+        return self.selfie(number) + person_id.encode()
 
 
 def real_faces(models: Path) -> Faces:
@@ -52,7 +52,7 @@ def real_faces(models: Path) -> Faces:
     selfies = [_of_size(portraits.hopper_selfie(number)) for number in SELFIES]
     return Faces(
         engine.analyse(reference_photo()).templates,
-        lambda number: selfies[number % len(SELFIES)] + str(number).encode(),
+        lambda number: selfies[number % len(SELFIES)],
         ["--analyse-for-real"],
         made_in_s,
     )
@@ -61,6 +61,13 @@ def real_faces(models: Path) -> Faces:
 def fixed_faces() -> Faces:
     """Of the engine of fixed answers, to try the benchmark itself."""
     return Faces(vectors_of("b"), lambda number: photo_of("b", number))
+
+
+def place_of(person_id: str) -> tuple[float, float]:
+    """Within the fence, no two at the same coordinates: whoever shares them is a signal, and counted."""
+    number = int(person_id.removeprefix("b-"))
+    lon, lat = INSIDE
+    return lon + number % 500 * 1e-6, lat + number // 500 * 1e-6
 
 
 def reference_photo() -> bytes:

@@ -24,10 +24,10 @@ class Plan:
 
 FULL = Plan(
     "in full",
-    people=9000,
+    people=14000,
     warming_up=60,
     steady_s=20,
-    open_s=30,
+    open_s=20,
     pool_s=8,
     naive_s=15,
     scale_s=20,
@@ -39,7 +39,7 @@ FULL = Plan(
 )
 QUICK = Plan(
     "quick",
-    people=2600,
+    people=4000,
     warming_up=40,
     steady_s=5,
     open_s=6,

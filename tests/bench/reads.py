@@ -80,7 +80,7 @@ async def _asks(site: Site, api: Api, plan: Plan) -> dict[str, tuple[Ask, float,
         unchanged = headers | {"If-None-Match": answer.headers["ETag"]}
     first = await api.call("GET", "/v1/changes?limit=1", 200)
     after = f"{first['feed_epoch']}.{await _newest(site) - IN_PAGE}"
-    members = cycle([(f"b-{n}", f"T-{n}") for n in range(IN_QUERY)])
+    members = cycle(list(site.members)[-IN_QUERY:])
     asked = {"task_ids": [f"T-{n}" for n in range(IN_QUERY)]}
 
     async def poll() -> None:

@@ -37,6 +37,7 @@ async def _most(site: Site, plan: Plan, number: int) -> Load:
             await open_model(port_of(base), await site.calls(plan.warming_up), WARMING_UP_PER_S)
             calls = await site.calls(round(READY_PER_S * plan.scale_s))
             load = await steady(port_of(base), calls, WIDTH_EACH * number, plan.scale_s)
+            site.give_back(calls[len(load.heard) :])
             async with calling(site, base) as api:
                 await check(api, load.judged)
             return load

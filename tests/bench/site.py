@@ -1,17 +1,17 @@
 """Stores with people in them, the service's processes before them, and how they are called."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.bench.fault import BenchFault
-from tests.bench.people import Faces, gather
+from tests.bench.people import Faces, gather, place_of
 from tests.faults.arrivals import Call, prepare
 from tests.faults.processes import ServiceProcess, processes
 from tests.service.conftest import UNLIMITED
@@ -28,15 +28,19 @@ class Site:
     redis_url: str
     folder: Path
     faces: Faces
-    members: Iterator[tuple[str, str]]
+    members: deque[tuple[str, str]]
     most: dict[str, float] = field(default_factory=dict)
 
     async def calls(self, number: int) -> list[Call]:
         """Submissions of so many who have not checked in yet. Their challenges last three minutes."""
-        members = list(islice(self.members, number))
-        if len(members) < number:
-            raise BenchFault("there are too few people for this")
-        return await prepare(self.stage, members, self.faces.photo)
+        if len(self.members) < number:
+            raise BenchFault(f"there are too few people: {len(self.members)} of {number}")
+        members = [self.members.popleft() for _ in range(number)]
+        return await prepare(self.stage, members, self.faces.photo, place_of)
+
+    def give_back(self, calls: Sequence[Call]) -> None:
+        """Those that were not sent."""
+        self.members.extend((call.submission.person_id, call.submission.task_id) for call in calls)
 
     @asynccontextmanager
     async def serving(self, number: int = 1, *settings: str) -> AsyncIterator[list[ServiceProcess]]:
@@ -57,7 +61,7 @@ async def made_site(
     settings = UNLIMITED | {"CHECKIN_KEY_STORE_URL": service_url(key_store)}
     async with running_service(database_url, redis_url, data_dir, **settings) as stage:
         members = await gather(stage, faces, people)
-    yield Site(stage, redis_url, folder, faces, iter(members))
+    yield Site(stage, redis_url, folder, faces, deque(members))
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from tests.faults.clients import Submission, form
 from tests.faults.raw_connections import Heard, say
-from tests.service.stage import Stage, check_in_fields, photo_of
+from tests.service.stage import INSIDE, Stage, check_in_fields, photo_of
 
 GONE = Heard(0, "", b"", 0.0)
 # What a phone does that has heard nothing at all.
@@ -23,6 +23,8 @@ PAUSE_S = 1.0
 
 Photo = Callable[[str, int], bytes]
 """Of a person, by its number."""
+Place = Callable[[str], tuple[float, float]]
+"""Where a person is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Heed:
 Send = Callable[[Call], Awaitable[Heed]]
 
 
-async def prepare(stage: Stage, members: Sequence[tuple[str, str]], photo: Photo) -> list[Call]:
+async def prepare(
+    stage: Stage, members: Sequence[tuple[str, str]], photo: Photo, place: Place = lambda _: INSIDE
+) -> list[Call]:
     """A new submission for each person and task. Their challenges are there without having been asked for."""
     people, task_ids = zip(*members, strict=True)
     opened = await stage.sql(
@@ -66,14 +70,14 @@ async def prepare(stage: Stage, members: Sequence[tuple[str, str]], photo: Photo
     )
     tokens = {person_id: stage.token(person_id, "checkin") for person_id in set(people)}
     return [
-        _call(tokens[row["person_id"]], row, photo(row["person_id"], number))
+        _call(tokens[row["person_id"]], row, photo(row["person_id"], number), place(row["person_id"]))
         for number, row in enumerate(opened, 1)
     ]
 
 
-def _call(token: str, opened: Any, photo: bytes) -> Call:
+def _call(token: str, opened: Any, photo: bytes, at: tuple[float, float]) -> Call:
     person_id, task_id = opened["person_id"], opened["task_id"]
-    body = form(check_in_fields(task_id, opened["challenge_id"]), photo)
+    body = form(check_in_fields(task_id, opened["challenge_id"], at), photo)
     submission = Submission(person_id, task_id, uuid4().hex, body)
     fields = {
         "Host": "x",
