@@ -52,7 +52,7 @@ class MiniProgram:
         return await self._do(do="run", js=js)
 
     async def until(self, js: str) -> Any:
-        """Waits for something true; time flies while no call is under way."""
+        """Waits for something true; time flies while the service has nothing to answer."""
         return await self._do(do="until", js=js)
 
     async def time_passes(self, seconds: float) -> None:
@@ -91,7 +91,8 @@ class MiniProgram:
 async def mini_program(
     folder: Path, host: Mapping[str, Any], told: Mapping[str, Any], mutation: Mutation | None = None
 ) -> AsyncIterator[MiniProgram]:
-    """Just started; `folder` is the phone's disk, `host` what the mini-program around us gives, `told` how the phone is."""
+    """Just started. `folder`: the phone's disk; `host`: what the mini-program around us gives; `told`: how the phone,
+    its person and the network are, in the words of `wechat.mjs`."""
     started = {"root": str(CLIENT), "folder": str(folder), "host": host, "told": told}
     changed = mutation and {"file": mutation.file, "from": mutation.of, "to": mutation.to}
     process = await asyncio.create_subprocess_exec(

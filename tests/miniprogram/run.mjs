@@ -98,13 +98,13 @@ function evaluate(js) {
   return new Function("page", "stack", "wx", "time", "told", "host", `return (${js})`)(stack.at(-1), stack, wechat, time, told, host);
 }
 
-/** Waits for something true; while no call is under way, time flies from one timer to the next. */
+/** Waits for something true; while the service has nothing to answer, time flies from one timer to the next. */
 async function until(js) {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
     await turns();
     const found = await evaluate(js);
     if (found) return found;
-    if (wechat.inFlight === 0 && time.skip(120_000)) continue;
+    if (wechat.onTheWire === 0 && time.skip(120_000)) continue;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, 1000);
       wechat.once("changed", () => {

@@ -16,6 +16,8 @@ const MOST_STORED = 1024 * 1024;
 export class FakeWeChat extends EventEmitter {
   counts = { refused: 0, timeouts: 0, sent: [], atOnce: 0 };
   inFlight = 0;
+  /** Those of them that the service has to answer; the others are still on their way by the clock. */
+  onTheWire = 0;
   pose = "front";
   clipboard = null;
   #taken = new Map();
@@ -79,6 +81,7 @@ export class FakeWeChat extends EventEmitter {
       if (isOver) return;
       isOver = true;
       this.inFlight -= 1;
+      if (request) this.onTheWire -= 1;
       end(...given);
       this.emit("changed");
     };
@@ -100,7 +103,9 @@ export class FakeWeChat extends EventEmitter {
       failed("");
     });
     const leave = () => {
-      if (!isOver) request = this.#transmit(call, done, broken);
+      if (isOver) return;
+      this.onTheWire += 1;
+      request = this.#transmit(call, done, broken);
     };
     const rate = this.told.bytesPerSecond;
     if (rate) this.time.after((call.body.length / rate) * 1000, leave);
@@ -208,7 +213,8 @@ export class FakeWeChat extends EventEmitter {
 
   #verify({ verifyId, success, fail }) {
     this.counts.verified = verifyId;
-    setImmediate(() => (this.told.facialVerify === "finishes" ? success({ errMsg: "requestFacialVerify:ok" }) : fail({ errMsg: "requestFacialVerify:fail cancel" })));
+    if (this.told.facialVerify === "cancels") return void setImmediate(() => fail({ errMsg: "requestFacialVerify:fail cancel" }));
+    this.facialVerifyEnds = () => success({ errMsg: "requestFacialVerify:ok" });
   }
 
   // --- Files and storage ---

@@ -60,7 +60,7 @@ async function turns({ wx, time }: Phone, actions: string[], tell: (key: string)
   for (const action of actions) {
     for (const [key, ms] of [[action, TURN_MS], ["turn_back", BACK_MS]] as const) {
       tell(key);
-      wx.vibrateShort({ type: "light" });
+      wx.vibrateShort({ type: "light", fail: () => undefined });
       await pause(time, ms);
       frames.push(await photograph(wx, time, FRAME_PX, 0.85));
     }

@@ -34,7 +34,7 @@ export class Positions {
   fault: string | null = null;
   private taken: Taken[] = [];
   private heard: ((got: Located) => void) | null = null;
-  private cancel: () => void = () => undefined;
+  private cancels: (() => void)[] = [];
   private askedAt = -Infinity;
   private readonly wx: Wx;
   private readonly time: Time;
@@ -56,15 +56,16 @@ export class Positions {
     try {
       await answered((ends) => this.wx.startLocationUpdate({ type: FRAME, ...ends }));
     } catch (error) {
-      if (this.heard === heard) this.askOnce(faultOf(error), changed);
+      if (this.heard === heard) this.askNowAndThen(faultOf(error), changed);
     }
   }
 
   stop(): void {
     if (!this.heard) return;
     this.wx.offLocationChange(this.heard);
-    this.wx.stopLocationUpdate({});
-    this.cancel();
+    this.wx.stopLocationUpdate({ fail: () => undefined });
+    for (const cancel of this.cancels) cancel();
+    this.cancels = [];
     this.heard = null;
   }
 
@@ -101,8 +102,8 @@ export class Positions {
     changed();
   }
 
-  /** Where following is not granted: one fix, but not sooner than WeChat looks anew. */
-  private askOnce(fault: string | null, changed: () => void): void {
+  /** Where following is not granted: now and then, but not sooner than WeChat looks anew. */
+  private askNowAndThen(fault: string | null, changed: () => void): void {
     if (fault) return this.fail(fault, changed);
     const heard = this.heard;
     const ask = async () => {
@@ -113,6 +114,7 @@ export class Positions {
       } catch (error) {
         if (this.heard === heard) this.fail(faultOf(error) ?? "position_off", changed);
       }
+      if (this.heard === heard) this.later(CACHED_MS, ask);
     };
     this.later(Math.max(0, this.askedAt + CACHED_MS - this.time.now()), ask);
   }
@@ -123,8 +125,7 @@ export class Positions {
   }
 
   private later(ms: number, work: () => unknown): void {
-    this.cancel();
-    this.cancel = this.time.after(ms, work);
+    this.cancels.push(this.time.after(ms, work));
   }
 }
 

@@ -67,7 +67,7 @@ Page({
     }
     await phone().positions.start(() => {
       tell(distanceText(phone(), task));
-      if (phone().positions.isPrecise || phone().positions.fault) phone().positions.stop();
+      if (phone().positions.isPrecise) phone().positions.stop();
     });
   },
   step({ currentTarget: { dataset } }: Tap) {
