@@ -100,9 +100,6 @@ def large_png(shown: Shown) -> bytes:
     return picture.getvalue()
 
 
-MakeOwner = Callable[..., Any]
-
-
 async def owner_at(service: Stage, disk: Path, *, consented: bool = True, enrolled: bool = True) -> Owner:
     number = next(NUMBERS)
     owner = Owner(service, f"m-{number}", f"M{number}", disk)

@@ -32,6 +32,7 @@ Page({
     } catch (error) {
       return explain(this, error);
     }
+    void wx.showToast({ title: phone().say("consent_given"), icon: "none" });
     this.toTasks();
   },
   again() {
