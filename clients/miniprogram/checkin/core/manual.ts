@@ -2,23 +2,34 @@
 
 import type { ManualRequest } from "./answers";
 import { permit } from "./permissions";
-import type { Phone } from "./phone";
+import { madeUp, type Phone } from "./phone";
 import { FRAME } from "./position";
 import { Fault } from "./wechat";
 
 const LOCATE_MS = 10_000;
 
-export interface Asked {
+export interface Form {
   task_id: string;
   reason: string;
   withPosition: boolean;
-  /** Made once for what the person sees, so that a second tap asks for nothing new. */
+}
+
+/** A request as it is sent again and again; `form` is what it was made of. */
+export interface Asked {
+  form: Form;
+  body: object;
   key: string;
 }
 
-export async function askManually(phone: Phone, { task_id, reason, withPosition, key }: Asked): Promise<ManualRequest> {
-  const fixes = withPosition ? await located(phone) : [];
-  const body = { task_id, reason: reason.trim(), ...(fixes.length > 0 && { fixes, frame: FRAME }) };
+/** What was asked already, while the form is the same: another position under the same key would be refused. */
+export async function prepared(phone: Phone, form: Form, last: Asked | null): Promise<Asked> {
+  if (last && JSON.stringify(last.form) === JSON.stringify(form)) return last;
+  const fixes = form.withPosition ? await located(phone) : [];
+  const body = { task_id: form.task_id, reason: form.reason.trim(), ...(fixes.length > 0 && { fixes, frame: FRAME }) };
+  return { form, body, key: madeUp(phone.time) };
+}
+
+export function askManually(phone: Phone, { body, key }: Asked): Promise<ManualRequest> {
   return phone.api.call<ManualRequest>("POST", "/v1/manual-requests", body, { "Idempotency-Key": key });
 }
 

@@ -1,6 +1,5 @@
 import type { Task } from "../../core/answers";
-import { askManually } from "../../core/manual";
-import { madeUp } from "../../core/phone";
+import { type Asked, askManually, prepared } from "../../core/manual";
 import { phone } from "../../phone";
 import { begin, explain, SHARED, TAPS } from "../../screen";
 
@@ -22,11 +21,10 @@ Page({
     number: "",
   },
   open: [] as Task[],
-  key: "",
+  asked: null as Asked | null,
 
   async onLoad({ task_id: taskId = "" }: Record<string, string | undefined>) {
     begin(this, "manual_title");
-    this.key = madeUp(phone().time);
     try {
       const me = phone().me ?? (await phone().refresh());
       this.open = me.tasks.filter(({ own_state }) => own_state !== "accepted");
@@ -60,14 +58,15 @@ Page({
     if (!task || !reason.trim() || this.data.state === "sending") return;
     this.setData({ state: "sending" });
     try {
-      const made = await askManually(phone(), { task_id: task.task_id, reason, withPosition, key: this.key });
+      this.asked = await prepared(phone(), { task_id: task.task_id, reason, withPosition }, this.asked);
+      const made = await askManually(phone(), this.asked);
       const done = phone().say("manual_done", { at: phone().sayInstant(made.received_at) });
       this.setData({ state: "done", done, number: made.manual_request_id });
     } catch (error) {
       explain(this, error);
     }
   },
-  /** Back to what was filled in, and to its key: what may have come is asked for once. */
+  /** Back to what was filled in: what may have come is asked for with its key. */
   again() {
     if (this.open.length) this.setData({ state: "shown" });
     else void this.onLoad({ task_id: encodeURIComponent(phone().taskId) });
