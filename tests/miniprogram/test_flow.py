@@ -168,7 +168,8 @@ async def test_an_answer_that_is_lost_is_asked_for_again_with_the_same_key(owner
         await phone.until("page.data.mayTake")
         # the challenge's answer comes, those of the check-in do not, twice
         await phone.run(
-            "void (wx.on('changed', () => stack.at(-1).data.state === 'sending' && (told.losesAnswers ??= 2)), page.take())"
+            "void (wx.on('changed', () => stack.at(-1).data.state === 'sending' && (told.losesAnswers ??= 2)),"
+            " page.take())"
         )
         assert await outcome(phone) == "accepted"
         assert await phone.run(SENT) == 3
