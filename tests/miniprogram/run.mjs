@@ -7,7 +7,8 @@ import { FakeTime, turns } from "./time.mjs";
 import { FakeWeChat } from "./wechat.mjs";
 
 const MOST_PAGES = 10;
-const PATIENCE_MS = 20_000;
+const MOST_WAITS = 60;
+const MOST_FLIGHTS = 5_000;
 const { root, folder, host: given, told } = JSON.parse(process.argv[2]);
 const time = new FakeTime();
 const wechat = new FakeWeChat(folder, time, told);
@@ -98,15 +99,21 @@ function evaluate(js) {
   return new Function("page", "stack", "wx", "time", "told", "host", `return (${js})`)(stack.at(-1), stack, wechat, time, told, host);
 }
 
-/** Waits for something true; while the service has nothing to answer, time flies from one timer to the next. */
+/**
+ * Waits for something true. Waits are counted, not timed, for the machine may stand still meanwhile; while the service has
+ * nothing to answer, time flies from one timer to the next.
+ */
 async function until(js) {
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
+  for (let [waits, flights] = [0, 0]; waits < MOST_WAITS && flights < MOST_FLIGHTS; ) {
     await turns();
     const found = await evaluate(js);
     if (found) return found;
-    if (wechat.onTheWire === 0 && time.skip(120_000)) continue;
+    if (wechat.onTheWire === 0 && time.skip(120_000)) {
+      flights += 1;
+      continue;
+    }
     await new Promise((resolve) => {
-      const timer = setTimeout(resolve, 1000);
+      const timer = setTimeout(() => resolve((waits += 1)), 1000);
       wechat.once("changed", () => {
         clearTimeout(timer);
         resolve();
