@@ -1,6 +1,7 @@
 """What a person meets in the mini-program, from the tasks to the receipt, against a running service."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ async def test_who_is_too_far_away_is_told_so_and_may_try_again(owner: Owner) ->
     ],
 )
 async def test_what_is_not_allowed_is_said_and_the_manual_way_is_a_tap_away(
-    owner: Owner, told: dict[str, object], fault: str
+    owner: Owner, told: dict[str, Any], fault: str
 ) -> None:
     async with owner.with_phone(**told) as phone:
         await phone.open()
