@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -26,6 +26,9 @@ __all__ = ["databases", "no_sweeps_in_between", "stores"]
 SHOTS = {"front": 8, "left": 3, "right": 3}
 YAW_DEG = {"front": None, "left": 35, "right": -35}
 NUMBERS = count(1)
+# pose, number from 1, and whether it is as in a mirror
+Shot = tuple[str, int, str]
+SELFIE: Sequence[Shot] = [("front", 1, "plain")]
 
 
 def on_the_map(place: tuple[float, float], accuracy_m: float = 12) -> list[float]:
@@ -61,14 +64,14 @@ class Owner:
         status = await self.service.status(self.task_id)
         return str(status["members"][0]["state"])
 
-    def draw(self, ending: str, paint: Callable[[Shown], bytes]) -> None:
-        """What the camera takes, by pose, number and whether it is as in a mirror."""
-        for pose, number, side in self._shots():
+    def draw(self, ending: str, paint: Callable[[Shown], bytes], shots: Sequence[Shot] = ()) -> None:
+        """What the camera takes; by default every picture that there may be."""
+        for pose, number, side in shots or self._shots():
             (self.disk / "pictures" / f"{pose}-{number}-{side}.{ending}").write_bytes(
                 paint(self._shown(pose, number, side))
             )
 
-    def _shots(self) -> list[tuple[str, int, str]]:
+    def _shots(self) -> list[Shot]:
         return [
             (pose, number + 1, side)
             for pose, most in SHOTS.items()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.miniprogram.conftest import (
+    SELFIE,
     Owner,
     large_jpeg,
     large_png,
@@ -45,7 +46,7 @@ async def an_answer_that_takes_longer_than_a_minute(owner: Owner, mutation: Muta
 
 
 async def a_large_picture_on_a_bad_network(owner: Owner, mutation: Mutation | None) -> Any:
-    owner.draw("large.jpg", large_jpeg)
+    owner.draw("large.jpg", large_jpeg, SELFIE)
     async with owner.with_phone(mutation, takes="large.jpg", bytesPerSecond=8000) as phone:
         await phone.open()
         await take_picture(phone)
@@ -53,7 +54,7 @@ async def a_large_picture_on_a_bad_network(owner: Owner, mutation: Mutation | No
 
 
 async def a_png_of_an_iphone(owner: Owner, mutation: Mutation | None) -> Any:
-    owner.draw("png", large_png)
+    owner.draw("png", large_png, SELFIE)
     async with owner.with_phone(mutation, platform="ios", takes="png") as phone:
         await phone.open()
         await take_picture(phone)
