@@ -63,6 +63,7 @@ from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verify_audit import compare_audit, verify_audit
+from checkin_service.web.routes import SCOPES
 from checkin_service.web.server import BACKLOG, drain, make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
 
@@ -159,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", help="print a token signed by the development key")
     token.add_argument("--sub", required=True, help="who: a person_id, or the platform's name")
     token.add_argument(
-        "--scope", required=True, help="what for: checkin, tasks, review, operate; several by space"
+        "--scope", required=True, type=_scopes, help=f"what for: {', '.join(SCOPES)}; several by space"
     )
     token.add_argument("--minutes", type=int, default=15, choices=range(1, 16), metavar="1-15")
     token.set_defaults(run=_token)
@@ -175,6 +176,14 @@ def _parser() -> argparse.ArgumentParser:
     add_options(played)
     played.set_defaults(run=_simulate)
     return parser
+
+
+def _scopes(text: str) -> str:
+    """Raises `argparse.ArgumentTypeError` for a scope that no call asks for."""
+    unknown = sorted(set(text.split()) - set(SCOPES))
+    if unknown or not text.strip():
+        raise argparse.ArgumentTypeError(f"not of {', '.join(SCOPES)}: {' '.join(unknown) or 'nothing'}")
+    return text
 
 
 def _with_reachable_data(settings: Settings) -> Settings:
@@ -485,13 +494,20 @@ async def _serve_until_stopped(settings: Settings, stores: Stores) -> None:
     runner = make_runner(make_app(settings, stores))
     try:
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
-        await site.start()
+        await listen(settings, runner)
         _print_banner(settings, runner)
         await stopped.wait()
         await drain(runner, settings.drain_grace_s)
     finally:
         await runner.cleanup()
+
+
+async def listen(settings: Settings, runner: web.AppRunner) -> None:
+    """Raises `SettingError` when the address is not this machine's, or somebody has it."""
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
+    except OSError as error:
+        raise SettingError(f"CHECKIN_HOST and CHECKIN_PORT name no free address: {error.strerror}") from None
 
 
 def _print_banner(settings: Settings, runner: web.AppRunner) -> None:
@@ -510,16 +526,19 @@ Development tokens (issuer {DEVELOPMENT_ISSUER}, 15 minutes), in another termina
   the main platform   {command} --sub platform --scope tasks
   a person            {command} --sub p-1 --scope checkin
 
-The phone page as p-1, for these 15 minutes (docs/phone-page.md says more, also for real phones):
-  {address}/app/#token={development_token(settings.data_dir, "p-1", "checkin", 15)}
-The reviewing officer's console (docs/console.md):
-  {address}/console/#token={development_token(settings.data_dir, "r-1", "review", 15)}
+Pages, signed in for these 15 minutes:
+  the phone page as p-1 (docs/phone-page.md says more, also for real phones)
+    {address}/app/#token={development_token(settings.data_dir, "p-1", "checkin", 15)}
+  the reviewing officer's console (docs/console.md)
+    {address}/console/#token={development_token(settings.data_dir, "r-1", "review", 15)}
+  They show little until something is asked of p-1: the first two calls in README.md, "Call it".
 
 Try next:
   curl {address}/readyz
   curl -H "Authorization: Bearer $({command} --sub platform --scope tasks)" '{address}/v1/changes?limit=10'
   make demo           plays the whole story on real faces and shows the platform's view
-  README.md           every call with curl; the API is described at {address}/openapi.yaml
+  README.md           every call with curl
+  {address}/docs/     every call in the browser, to be read and tried
 Stop with Ctrl-C; data stays in {settings.data_dir}.
 """,
         flush=True,

@@ -45,6 +45,7 @@ PERSON = frozenset({"checkin"})
 REVIEWERS = frozenset({"review"})
 OVERSEERS = frozenset({"operate", "review"})
 EVERY_AUTHORITY = frozenset({"tasks", "review", "operate"})
+SCOPES = sorted(PERSON | EVERY_AUTHORITY)
 
 ROUTES = (
     Route("PUT", "/v1/tasks/{task_id}", tasks.register, PLATFORM),

@@ -1,11 +1,15 @@
 """What stops a start, and that it leaves nothing behind."""
 
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from checkin_service.__main__ import listen, main
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres.database import DatabaseSetupError
 from checkin_service.adapters.token_keys import development_key_set
@@ -97,6 +101,16 @@ def test_a_start_that_fails_says_what_to_do_in_a_sentence(
     assert "Traceback" not in run.stderr
 
 
+async def test_a_port_that_somebody_has_is_named_by_its_setting() -> None:
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = replace(read_settings({}), port=taken.getsockname()[1])
+        with pytest.raises(SettingError, match="CHECKIN_PORT"):
+            await listen(settings, runner)
+    await runner.cleanup()
+
+
 def test_no_development_token_beside_a_configured_issuer(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "checkin_service", "token", "--sub", "p-1", "--scope", "tasks"],
@@ -107,3 +121,10 @@ def test_no_development_token_beside_a_configured_issuer(tmp_path: Path) -> None
     )
     assert (run.returncode, run.stdout) == (1, "")
     assert "embedded stores" in run.stderr
+
+
+@pytest.mark.parametrize("scope", ["task", "tasks reviews", " "])
+def test_no_token_for_a_scope_that_no_call_asks_for(scope: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["token", "--sub", "p-1", "--scope", scope])
+    assert (ended.value.code, capsys.readouterr().out) == (2, "")
