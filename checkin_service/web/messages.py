@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 
 from checkin_service.domain.calendar import shanghai_time
+from checkin_service.domain.consent import CONSENT_SCOPES
 from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.signals import Signal
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 
 NOTICE_VERSION = "2026-12"
-CONSENT_SCOPES = ("face", "face_transfer", "location")
 
 # What a text may be filled with; None counts as not given. A sequence is of fault codes, shown as their
 # sentences: so the advice on a poor photograph says what was poor.

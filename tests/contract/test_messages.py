@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geofence
+from checkin_service.domain.consent import CONSENT_SCOPES
 from checkin_service.domain.enterprise import USCCFault
 from checkin_service.domain.reasons import DOUBTFUL, REFUSING, Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
@@ -20,7 +21,6 @@ from checkin_service.domain.window import DeadlineFault
 from checkin_service.web.error_codes import ErrorCode, FaultCode
 from checkin_service.web.messages import (
     CATALOGUE,
-    CONSENT_SCOPES,
     NOTICE_VERSION,
     Language,
     Parameter,

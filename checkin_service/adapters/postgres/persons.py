@@ -8,8 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from checkin_service.adapters.postgres.database import Connection
-
-CONSENT_SCOPES = frozenset({"face", "face_transfer", "location"})
+from checkin_service.domain.consent import CONSENT_SCOPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Consent:
     @property
     def covers_check_in(self) -> bool:
         """Whether it is live for everything that a check-in does."""
-        return self.live and set(self.scopes) >= CONSENT_SCOPES
+        return self.live and set(self.scopes) >= set(CONSENT_SCOPES)
 
 
 @dataclass(frozen=True, slots=True)

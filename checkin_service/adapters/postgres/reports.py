@@ -6,8 +6,8 @@ from datetime import date, datetime
 from typing import Any
 
 from checkin_service.adapters.postgres.database import Connection
-from checkin_service.adapters.postgres.persons import CONSENT_SCOPES
 from checkin_service.adapters.postgres.tasks import FenceVersion
+from checkin_service.domain.consent import CONSENT_SCOPES
 from checkin_service.domain.readiness import EnrolledMember
 from checkin_service.domain.task import MemberState, MemberStatus
 from checkin_service.domain.why_not import LastRefusal, OpenMember
@@ -65,7 +65,7 @@ async def read_open_members(connection: Connection, task_id: str) -> list[OpenMe
         WHERE m.task_id = $1 AND m.state <> 'accepted' ORDER BY m.position
         """,
         task_id,
-        sorted(CONSENT_SCOPES),
+        CONSENT_SCOPES,
     )
     return [_open_member(row) for row in rows]
 
@@ -98,7 +98,7 @@ async def read_enrolled(connection: Connection, task_id: str, deciding: str) -> 
         """,
         task_id,
         deciding,
-        sorted(CONSENT_SCOPES),
+        CONSENT_SCOPES,
     )
     return [EnrolledMember(**row) for row in rows]
 
