@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import geofence
 from checkin_service.domain.case import Follows
+from checkin_service.domain.consent import CONSENT_SCOPES
 from checkin_service.domain.decision import Outcome
 from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness, ReviewDecision, ReviewKind, ReviewState
@@ -19,7 +20,7 @@ from checkin_service.domain.roster import Category
 from checkin_service.domain.signals import Signal
 from checkin_service.domain.task import Flow, MemberState, MemberStatus, TaskState, members_digest
 from checkin_service.web.error_codes import RETRY_LATER, ErrorCode, FaultCode
-from checkin_service.web.messages import CONSENT_SCOPES, Language
+from checkin_service.web.messages import NOTICE_VERSION, Language
 from tests.access import SERVED
 from tests.contract.document import DOCUMENT, PATH, SCHEMAS, operations, resolved
 
@@ -223,6 +224,14 @@ def test_every_status_answer_has_an_etag() -> None:
 @pytest.mark.parametrize(("schema", "value"), list(examples()))
 def test_examples_conform(schema: dict[str, Any], value: object) -> None:
     assert faults(schema, value) == []
+
+
+def test_examples_name_the_notice_in_force() -> None:
+    """Who tries them as they stand is not told that the notice is outdated."""
+    named = {
+        node["notice_version"] for node in subschemas(DOCUMENT) if isinstance(node.get("notice_version"), str)
+    }
+    assert named == {NOTICE_VERSION}
 
 
 def test_every_json_message_and_form_has_an_example() -> None:
