@@ -214,11 +214,16 @@ async def test_a_decision_outlives_the_network_and_the_token(
         await page.until("document.querySelectorAll('#main [role=alert]').length === 1")
         assert await page.run("document.querySelector('#tasks')") is None
         clock.seconds = 0
+        # another officer's token sends nothing of theirs
+        await page.run(f"location.hash = '#token={office.token('r-2', 'review')}'")
+        await page.until(
+            "document.querySelector('.who')?.textContent.startsWith('r-2') && document.querySelector('#tasks')"
+        )
         await page.run(f"location.hash = '#token={office.token(REVIEWER, 'review')}'")
         await page.until("!document.querySelector('#held p')")
     assert (await states(office))[second] == "rejected"
     decided = await audited(office, "decide_review")
-    assert [one["review_id"] for one in decided] == [first, second]
+    assert [(one["review_id"], one["actor"]) for one in decided] == [(first, REVIEWER), (second, REVIEWER)]
 
 
 async def test_a_manual_request_takes_two_who_agree(office: Stage, browser: Browser) -> None:

@@ -16,7 +16,7 @@ export class Decisions {
   /** Takes a decision of {review_id, person_id, decision, note}. Its key is made now: however often it is sent, it counts once. */
   hold(decision) {
     const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const held = { ...decision, key, tries: 0, state: "held", until: Date.now() + this.heldMs, detail: "" };
+    const held = { ...decision, owner: this.api.session.owner, key, tries: 0, state: "held", until: Date.now() + this.heldMs, detail: "" };
     this.waiting.push(held);
     held.timer = setTimeout(() => this.#send(held), this.heldMs);
     this.changed();
@@ -36,8 +36,10 @@ export class Decisions {
     this.#drop(held);
   }
 
+  /** By who is signed in now. */
   isDecided(reviewId) {
-    return this.waiting.some((one) => one.review_id === reviewId && one.state !== "failed");
+    const { owner } = this.api.session;
+    return this.waiting.some((one) => one.review_id === reviewId && one.owner === owner && one.state !== "failed");
   }
 
   /** Sends at once what waits for a network or a new token. */
@@ -49,6 +51,8 @@ export class Decisions {
   }
 
   async #send(held) {
+    // another officer's token must not send it: it would count as that officer's
+    if (held.owner !== this.api.session.owner) return this.#later(held);
     held.state = "sending";
     this.changed();
     const { decision, note, key, review_id } = held;
