@@ -107,13 +107,14 @@ export class Positions {
     if (fault) return this.fail(fault, changed);
     const heard = this.heard;
     const ask = async () => {
-      this.askedAt = this.time.now();
       try {
         const got = await answered<Located>((ends) => this.wx.getLocation({ type: FRAME, isHighAccuracy: true, highAccuracyExpireTime: 10_000, ...ends }));
         if (this.heard === heard) this.take(got, changed);
       } catch (error) {
         if (this.heard === heard) this.fail(faultOf(error) ?? "position_off", changed);
       }
+      // what it remembers is from before it answered
+      this.askedAt = this.time.now();
       if (this.heard === heard) this.later(CACHED_MS, ask);
     };
     this.later(Math.max(0, this.askedAt + CACHED_MS - this.time.now()), ask);
