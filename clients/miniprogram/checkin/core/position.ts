@@ -107,6 +107,7 @@ export class Positions {
     if (fault) return this.fail(fault, changed);
     const heard = this.heard;
     const ask = async () => {
+      this.askedAt = this.time.now();
       try {
         const got = await answered<Located>((ends) => this.wx.getLocation({ type: FRAME, isHighAccuracy: true, highAccuracyExpireTime: 10_000, ...ends }));
         if (this.heard === heard) this.take(got, changed);
