@@ -54,14 +54,21 @@ def cpu_by_kind() -> Counter[str]:
 
 
 def memory_by_kind() -> dict[str, list[float]]:
-    """MB (10^6 bytes) of each process, what several share divided among them; the largest first."""
+    """MB (10^6 bytes) of each process, the largest first."""
     held: dict[str, list[float]] = {}
     for pid in below(os.getpid()):
         with suppress(FileNotFoundError, ProcessLookupError):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            kib = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-            held.setdefault(kind_of(pid), []).append(kib * 1024 / 1e6)
+            held.setdefault(kind_of(pid), []).append(_memory_of(pid) / 1e6)
     return {kind: sorted(of_kind, reverse=True) for kind, of_kind in held.items()}
+
+
+def _memory_of(pid: int) -> int:
+    """Bytes, what several processes share divided among them; undivided where only root may see that."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def below(pid: int) -> list[int]:

@@ -69,13 +69,13 @@ async def test_refusals_are_no_measurement(site: Site, process: ServiceProcess) 
     rejected = await replace(site, faces=stranger).calls(2)
     with pytest.raises(BenchFault, match="non_match"):
         await open_model(process.port, rejected, 100)
-    refused = await site.calls(4)
+    refused = await site.calls(8)
     people = [call.submission.person_id for call in refused]
     await site.stage.sql("UPDATE consent SET withdrawn_at = given_at WHERE person_id = ANY($1)", people)
     with pytest.raises(BenchFault, match="consent_required"):
         await open_model(process.port, refused[:2], 100)
     with pytest.raises(BenchFault, match="consent_required"):
-        await steady(process.port, refused[2:], 1, 0.001)
+        await steady(process.port, refused[2:], 1, 0.005)
 
 
 @in_module

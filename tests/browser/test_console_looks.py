@@ -13,6 +13,7 @@ from checkin_service.domain.roster import Category
 from checkin_service.domain.task import Flow, MemberState, TaskState
 from checkin_service.web.pages import CONSOLE, SHARED, read_page
 from geofence import Frame, Zone
+from tests.browser.accessibility import serious_findings
 from tests.browser.chromium import Browser, Page
 from tests.browser.test_console import click, clock, console, office, press
 from tests.browser.test_looks import CHARACTER_SETS, LANGUAGES, STRING, WITH_A_NAME, contrast
@@ -123,6 +124,8 @@ async def look(page: Page, name: str, language: str) -> None:
         await page.use_screen(width, 900)
         assert await page.run("document.scrollingElement.scrollWidth - innerWidth") <= 0, (name, width)
     assert "undefined" not in await page.run("document.body.innerText"), name
+    if language == LANGUAGES[0]:
+        assert await serious_findings(page) == [], name
     tree = (await page.send("Accessibility.getFullAXTree"))["nodes"]
     for node in tree:
         if not node.get("ignored") and node["role"]["value"] in {*WITH_A_NAME, "table", "image", "dialog"}:

@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 
 from checkin_service.web.pages import APP, read_page
+from tests.browser.accessibility import serious_findings
 from tests.browser.chromium import Page, ScriptError
 from tests.browser.conftest import Street, outcome, take_picture
 from tests.service.stage import FAR, INSIDE, Stage
@@ -158,6 +159,8 @@ async def look(page: Page, name: str, language: str) -> None:
     for large in ("add", "remove"):
         await page.run(f"document.documentElement.classList.{large}('large')")
         assert await page.run(TOO_WIDE) <= 0, name
+    if language == LANGUAGES[0]:
+        assert await serious_findings(page) == [], name
     tree = (await page.send("Accessibility.getFullAXTree"))["nodes"]
     for node in tree:
         if not node.get("ignored") and node["role"]["value"] in WITH_A_NAME:

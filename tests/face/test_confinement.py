@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -33,12 +34,14 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
     folder = tmp_path_factory.mktemp("outside")
     key = folder / "wrapping-keys.json"
     key.write_text("a key")
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+    # not this process: one that leaves no core files is closed to its own user, too
+    service = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    with service, socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(folder / ".s.PGSQL.5432"))
         unix.listen()
         yield {
             "read a key": ["read", str(key)],
-            "read the service's environment": ["read", f"/proc/{os.getpid()}/environ"],
+            "read the service's environment": ["read", f"/proc/{service.pid}/environ"],
             "read what its user can read": ["read", "/etc/passwd"],
             "list a folder": ["list", str(folder)],
             "write": ["write", str(folder / "written")],
@@ -48,7 +51,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
             "open a socket": ["udp"],
             "fork": ["fork"],
             "start a program": ["execute", "/bin/true"],
-            "signal the service": ["signal", os.getpid()],
+            "signal the service": ["signal", service.pid],
             "raise its limits": ["limits"],
         }
 

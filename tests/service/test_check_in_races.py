@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from checkin_service.adapters.postgres import check_ins
-from tests.service.stage import FAR, Reply, Stage, photo_of, place
+from tests.service.stage import ALL_SCOPES, FAR, Reply, Stage, photo_of, place
 from tests.service.window import CLOSES_AT, NOON, OPENS_AT, task_at_noon
 
 SECOND = timedelta(seconds=1)
@@ -48,9 +48,11 @@ async def test_consent_withdrawn_meanwhile(stage: Stage) -> None:
     assert await stored(stage, "attempt") == await stored(stage, "acceptance") == []
 
 
-async def test_consent_narrowed_meanwhile(stage: Stage) -> None:
+@pytest.mark.parametrize("missing", ["face_transfer", "location"])
+async def test_consent_narrowed_meanwhile(stage: Stage, missing: str) -> None:
     await task_at_noon(stage, "T1")
-    refused = await raced(stage, lambda: stage.consent("p-1", ["face", "face_transfer"]))
+    left = [scope for scope in ALL_SCOPES if scope != missing]
+    refused = await raced(stage, lambda: stage.consent("p-1", left))
     assert (refused.status, refused.code) == (403, "consent_required")
     assert await stored(stage, "attempt") == []
 

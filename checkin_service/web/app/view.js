@@ -48,7 +48,8 @@ export function notice(text) {
       list.append(el("li", {}, ...emphasised(rest)));
     }
   }
-  return el("article", { class: "notice" }, parts);
+  // it scrolls by itself, by keys too
+  return el("article", { class: "notice", tabindex: "0" }, parts);
 }
 
 function emphasised(text) {
