@@ -1,10 +1,12 @@
 """The naive service under the same submissions, for what this one is worth beside it."""
 
 import asyncio
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tests.bench.fault import BenchFault
 from tests.bench.load import steady
@@ -58,14 +60,21 @@ async def _serving(site: Site, executor: str) -> AsyncIterator[int]:
     given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     with (site.folder / "naive.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.bench.naive_service", *given, stdout=log, stderr=log
+            sys.executable,
+            "-m",
+            "tests.bench.naive_service",
+            *given,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         await _answers(port, process)
         yield port
     finally:
-        if process.returncode is None:
-            process.terminate()
+        # with the processes of its executor, which would outlive it
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
