@@ -1,7 +1,8 @@
 """The platform enrols a person: photographs become templates, and are not kept."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,17 @@ class Enrolment:
     basis_kind: str
     basis_document: str | None
 
+    def digest(self, keys: TemplateKeys) -> bytes:
+        """32 bytes that tell this person's same photographs in the same order again, to whoever has the key."""
+        photos = " ".join(hashlib.sha256(photo).hexdigest() for photo in self.photos)
+        return keys.pseudonym(f"photos\n{self.person_id} {photos}")
+
+
+Look = Callable[[Connection], Awaitable[None]]
+
+
+async def _see_nothing(_: Connection) -> None: ...
+
 
 async def enrol_person(
     database: Database,
@@ -37,8 +49,11 @@ async def enrol_person(
     policy: Policy,
     caller: Caller,
     enrolment: Enrolment,
+    look: Look = _see_nothing,
 ) -> dict[str, Any]:
     """Replaces the person's whole set, or leaves the old one untouched. Each photograph's `warnings` are codes.
+
+    `look` is the caller's last look, with the person locked: what it raises leaves everything as it was.
 
     Raises `Refusal`: invalid with a reason for each photograph that can't serve, image_unreadable.
     """
@@ -55,7 +70,7 @@ async def enrol_person(
         "basis_document": enrolment.basis_document,
     }
     async with database.transaction() as connection:
-        await _replace(connection, keys, enrolment, reference, analyses)
+        await _replace(connection, keys, enrolment, reference, analyses, look)
         details = {"pseudonym": keys.pseudonym(enrolment.person_id).hex()}
         await write_audit(connection, caller.iss, caller.sub, "enrol", None, details)
     return {
@@ -120,15 +135,18 @@ async def _replace(
     enrolment: Enrolment,
     reference: dict[str, Any],
     analyses: Sequence[Analysis],
+    look: Look,
 ) -> None:
     person_id = enrolment.person_id
     key_id = await persons.ensure_locked(connection, person_id)
+    await look(connection)
     # before the rows: a key without rows is harmless, rows without their key are lost
     data_key = await keys.make(key_id)
     task_ids = await tasks.lock_tasks_of(connection, person_id)
     templates = seal_all(data_key, person_id, [analysis.templates for analysis in analyses])
     was_missing = await persons.replace_reference(connection, person_id, reference, templates)
     basis = {"kind": enrolment.basis_kind, "document": enrolment.basis_document}
-    await persons.record_processing(connection, keys.pseudonym(person_id), "enrolled", basis)
+    pseudonym, digest = keys.pseudonym(person_id), enrolment.digest(keys)
+    await persons.record_processing(connection, pseudonym, "enrolled", basis, digest)
     if was_missing:
         await record_changes(connection, task_ids, "material_ready", await tasks.read_now(connection))

@@ -5,6 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from checkin_service.adapters.postgres import persons
+from checkin_service.usecases.check_photo import check_photo
 from checkin_service.usecases.enrol_person import Enrolment, enrol_person
 from checkin_service.usecases.erase_person import erase_person
 from checkin_service.usecases.export_person import export_person
@@ -16,7 +17,6 @@ from checkin_service.web.context import caller, language, services
 from checkin_service.web.form import Form, read_form
 from checkin_service.web.idempotency import once
 from checkin_service.web.messages import Language, warning_text
-from checkin_service.web.photos import check_photo
 from checkin_service.web.shape import Faults
 from checkin_service.web.tasks import found_id, path_id
 

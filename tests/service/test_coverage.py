@@ -5,6 +5,11 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from checkin_service.adapters.postgres.database import open_database
+from checkin_service.usecases import coverage as coverages
+from checkin_service.usecases.coverage import Coverage
 from face import DLIB_RESNET_MODEL, FINGERPRINT, SFACE_MODEL
 from tests.service.fixed_engine import MODELS
 from tests.service.stage import Stage, photo_of
@@ -64,3 +69,20 @@ async def test_references_by_model_and_persons_on_live_tasks(stage: Stage) -> No
 async def test_a_reference_of_several_photographs_counts_once(stage: Stage) -> None:
     await stage.enrol("p-1", *(photo_of("p-1", shot) for shot in range(3)))
     assert "sface-2021dec: 1 references have it, 0 lack it" in await coverage(stage)
+
+
+async def test_however_many_there_are_a_page_at_a_time_is_looked_at(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enrol_by(stage, MODELS, "p-1", "p-2", "p-3", "p-elsewhere")
+    await enrol_by(stage, (DLIB_RESNET_MODEL,), "p-4", "p-5")
+    await stage.register("T1", *(f"p-{number}" for number in range(1, 7)))
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(coverages, "PAGE", 2)
+    async with open_database(stage.service_url, 1) as database:
+        found = await coverages.measure_coverage(
+            database, SFACE_MODEL, lambda done, total: told.append((done, total))
+        )
+    assert told == [(done, 13) for done in (2, 4, 6, 8, 10, 12, 13)]
+    having = {SFACE_MODEL: 4, DLIB_RESNET_MODEL: 6, FINGERPRINT: 4}
+    assert found == Coverage(references=6, having=having, persons=6, lacking=3)

@@ -1,0 +1,1 @@
+"""Work on many persons at once, which an operator starts from the command line."""
