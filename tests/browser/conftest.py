@@ -12,9 +12,9 @@ from checkin_service.adapters.embedded import EmbeddedStores
 from tests import portraits
 from tests.browser.chromium import PROGRAM, Browser, Page, chromium
 from tests.browser.filmed import film
-from tests.service.conftest import UNLIMITED, databases, no_sweeps_in_between, stores
+from tests.service.conftest import databases, no_sweeps_in_between, service_for_many, stores
 from tests.service.databases import Databases
-from tests.service.stage import Stage, running_service
+from tests.service.stage import Stage
 
 __all__ = ["databases", "no_sweeps_in_between", "stores"]
 
@@ -72,9 +72,7 @@ class Street:
 async def service(
     stores: EmbeddedStores, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    assert stores.redis_url is not None
-    url, data_dir = await databases.make(), tmp_path_factory.mktemp("service")
-    async with running_service(url, stores.redis_url, data_dir, "real", **UNLIMITED) as running:
+    async with service_for_many(stores, databases, tmp_path_factory.mktemp("service"), "real") as running:
         yield running
 
 

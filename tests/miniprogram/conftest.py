@@ -16,10 +16,10 @@ from PIL import Image, PngImagePlugin
 from checkin_service.adapters.embedded import EmbeddedStores
 from geofence import Frame, from_wgs84
 from tests.miniprogram.phone import MiniProgram, Mutation, mini_program
-from tests.service.conftest import UNLIMITED, databases, no_sweeps_in_between, stores
+from tests.service.conftest import databases, no_sweeps_in_between, service_for_many, stores
 from tests.service.databases import Databases
 from tests.service.fixed_engine import Shown
-from tests.service.stage import INSIDE, Stage, photo_of, running_service
+from tests.service.stage import INSIDE, Stage, photo_of
 
 __all__ = ["databases", "no_sweeps_in_between", "stores"]
 
@@ -118,12 +118,21 @@ async def owner_at(service: Stage, disk: Path, *, consented: bool = True, enroll
 
 async def take_picture(phone: MiniProgram) -> None:
     """From the tasks to a check-in that is sent; does not wait for what comes of it."""
+    await go_to_camera(phone)
+    await phone.run("void page.take()")
+
+
+async def go_to_camera(phone: MiniProgram) -> None:
+    """From the tasks to a camera that may take the picture."""
     await phone.reaches("tasks")
     await phone.tap("step", task=await phone.run("page.data.cards[0].task_id"), screen="capture")
+    await aim(phone)
+
+
+async def aim(phone: MiniProgram) -> None:
     await phone.reaches("capture")
     await phone.run("page.cameraOpened()")
     await phone.until("page.data.mayTake")
-    await phone.run("void page.take()")
 
 
 async def outcome(phone: MiniProgram) -> str:
@@ -134,9 +143,7 @@ async def outcome(phone: MiniProgram) -> str:
 async def service(
     stores: EmbeddedStores, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    assert stores.redis_url is not None
-    url, data_dir = await databases.make(), tmp_path_factory.mktemp("service")
-    async with running_service(url, stores.redis_url, data_dir, None, **UNLIMITED) as running:
+    async with service_for_many(stores, databases, tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
@@ -145,11 +152,8 @@ async def watchful(
     stores: EmbeddedStores, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A service that asks for turns of the head."""
-    assert stores.redis_url is not None
-    url, data_dir = await databases.make(), tmp_path_factory.mktemp("watchful")
-    async with running_service(
-        url, stores.redis_url, data_dir, None, CHECKIN_LIVENESS="on", **UNLIMITED
-    ) as running:
+    data_dir = tmp_path_factory.mktemp("watchful")
+    async with service_for_many(stores, databases, data_dir, CHECKIN_LIVENESS="on") as running:
         yield running
 
 

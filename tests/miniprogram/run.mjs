@@ -33,10 +33,11 @@ async function push(url) {
   const [route, query = ""] = url.split("?");
   const options = await optionsOf(route);
   const page = { ...options, route, data: structuredClone(options.data) };
-  page.setData = (patch) => {
+  page.setData = (patch, drawn) => {
     for (const [place, value] of Object.entries(patch)) set(page.data, place.split("."), value);
     obey(page);
     wechat.emit("changed");
+    if (drawn) setImmediate(drawn);
   };
   stack.push(page);
   page.onLoad?.(Object.fromEntries(query.split("&").filter(Boolean).map((pair) => pair.split("="))));

@@ -7,15 +7,15 @@ import pytest
 
 from checkin_service import app
 from checkin_service.adapters.embedded import EmbeddedStores
-from tests.miniprogram.conftest import Owner, outcome, small_jpeg, take_picture
+from tests.miniprogram.conftest import Owner, aim, outcome, small_jpeg, take_picture
 from tests.service.conftest import UNLIMITED, database_url, stage
-from tests.service.fake_wechat import APP_ID, SECRET, FakeWeChat, fake_wechat
+from tests.service.fake_wechat import FakeWeChat, settings_of
 from tests.service.stage import Stage, running_service
 from tests.service.test_deferral import judge_one, near_the_end
-from tests.service.test_wechat import LI, ZHANG, token
+from tests.service.test_wechat import LI, ZHANG, fake, token
 from tests.service.window import task_at_noon
 
-__all__ = ["database_url", "stage"]
+__all__ = ["database_url", "fake", "stage"]
 
 
 def with_pictures(service: Stage, disk: Path) -> Owner:
@@ -50,27 +50,14 @@ def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeWeChat]:
-    async with fake_wechat() as running:
-        yield running
-
-
-@pytest.fixture
 async def asking(
     database_url: str, stores: EmbeddedStores, tmp_path: Path, fake: FakeWeChat
 ) -> AsyncIterator[Stage]:
     """A service that asks WeChat."""
-    assert stores.redis_url is not None
-    secret = tmp_path / "secret"
-    secret.write_text(f"{SECRET}\n")
-    environment = {
-        "CHECKIN_LIVENESS": "wechat",
-        "CHECKIN_WECHAT_APP_ID": APP_ID,
-        "CHECKIN_WECHAT_SECRET_FILE": str(secret),
-        "CHECKIN_WECHAT_URL": fake.url,
-        **UNLIMITED,
-    }
-    async with running_service(database_url, stores.redis_url, tmp_path, None, **environment) as running:
+    environment = settings_of(fake, tmp_path) | UNLIMITED
+    async with running_service(
+        database_url, stores.redis_url or "", tmp_path, None, **environment
+    ) as running:
         await task_at_noon(running, "T1", "p-1")
         yield running
 
@@ -88,9 +75,7 @@ async def test_wechat_looks_at_the_face_where_that_is_granted(
         assert "POST /v1/check-ins" not in await phone.run("wx.counts.sent")
         await phone.told(facialVerify="shows")
         await phone.tap("again")
-        await phone.reaches("capture")
-        await phone.run("page.cameraOpened()")
-        await phone.until("page.data.mayTake")
+        await aim(phone)
         await phone.run("void page.take()")
         verify_id = await phone.until("wx.facialVerifyEnds && wx.counts.verified")
         fake.finish(verify_id)

@@ -32,6 +32,39 @@ def test_what_the_phone_page_says_too_is_said_in_the_same_words() -> None:
     assert all(set(said) == {"zh-CN", "zh-HK", "en"} and all(said.values()) for said in here.values())
 
 
+@pytest.mark.parametrize("module", ["frames", "framing", "qr", "retry"])
+def test_the_phone_pages_own_code_reckons(module: str) -> None:
+    """Which is tested there, against other packages; neither side can import the other's."""
+    script = """
+        import { stripTypeScriptTypes } from "node:module";
+        import { readFileSync } from "node:fs";
+        const bare = (text) => text.replace(/\\/\\*[^]*?\\*\\/|^\\s*\\/\\/.*$/gm, "").replace(/[\\s;]/g, "");
+        const [here, page] = process.argv.slice(1).map((file) => readFileSync(file, "utf-8"));
+        console.log(JSON.stringify([bare(stripTypeScriptTypes(here)), bare(page)]));
+    """
+    files = CLIENT / f"checkin/core/{module}.ts", ROOT / f"checkin_service/web/app/{module}.js"
+    command = [
+        node(),
+        "--disable-warning=ExperimentalWarning",
+        "--input-type=module",
+        "-e",
+        script,
+        *map(str, files),
+    ]
+    here, page = json.loads(subprocess.check_output(command, text=True))
+    assert here == page
+
+
+def test_there_is_no_way_to_choose_an_old_picture() -> None:
+    """On either side: a picture comes from the camera."""
+    page = ROOT / "checkin_service/web/app"
+    sources = [*(CLIENT / "checkin").rglob("*.ts"), *(CLIENT / "checkin").rglob("*.wxml"), *page.glob("*.*")]
+    written = "".join(file.read_text("utf-8") for file in sources)
+    assert "takePhoto" in written
+    assert "getUserMedia" in written
+    assert not re.search(r"choose(Media|Image|MessageFile|Video)\b|type: \"file\"|type=\"file\"", written)
+
+
 def test_every_text_is_used_and_every_one_used_is_there() -> None:
     here = set(texts(CLIENT / "checkin/core/texts.ts"))
     sources = "".join(

@@ -10,6 +10,7 @@ import path from "node:path";
 const TIMEOUT_MS = 60_000;
 const MOST_AT_ONCE = 10;
 const CACHED_MS = 30_000;
+const FRAME_MS = 200;
 const MOST_STORED = 1024 * 1024;
 
 /** `told` is what a test says of phone, person and network; see `phone.py`. */
@@ -161,6 +162,10 @@ export class FakeWeChat extends EventEmitter {
     this.#following?.();
     this.#following = null;
   };
+  get following() {
+    return this.#listeners.size;
+  }
+
   onLocationChange = (work) => void this.#listeners.add(work);
   offLocationChange = (work) => void this.#listeners.delete(work);
 
@@ -185,11 +190,32 @@ export class FakeWeChat extends EventEmitter {
       this.#taken.set(taken, small);
       setImmediate(() => success({ tempImagePath: taken }));
     },
-    onCameraFrame: (work) => ({
-      start: () => void setImmediate(() => work(greyFrame(this.told.grey ?? 128))),
-      stop: () => undefined,
-    }),
+    onCameraFrame: (work) => {
+      let cancel = () => undefined;
+      const next = () => {
+        work(greyFrame(this.told.grey ?? 128));
+        cancel = this.time.after(FRAME_MS, next);
+      };
+      return { start: () => void setImmediate(next), stop: () => cancel() };
+    },
   });
+
+  /** `told.faces`: origin and size of each, as shares of the frame; without it there is no such session here. */
+  createVKSession = ({ track }) => {
+    if (!this.told.faces || track.face?.mode !== 2) throw new Error("createVKSession:fail not support");
+    const heard = {};
+    this.counts.sessions = (this.counts.sessions ?? 0) + 1;
+    return {
+      on: (name, work) => (heard[name] = work),
+      start: (done) => void setImmediate(() => done(this.told.refusesVision ? 2003000 : null)),
+      detectFace: ({ frameBuffer, width, height }) => {
+        if (frameBuffer.byteLength !== 4 * width * height) throw new Error("detectFace:fail");
+        const found = this.told.faces.map(([x, y, w, h]) => ({ origin: { x, y }, size: { width: w, height: h } }));
+        setImmediate(() => heard.updateAnchors(found));
+      },
+      destroy: () => (this.counts.sessions -= 1),
+    };
+  };
 
   getImageInfo = ({ success }) => void setImmediate(() => success({ width: 3000, height: 4000 }));
 
@@ -217,6 +243,21 @@ export class FakeWeChat extends EventEmitter {
     this.facialVerifyEnds = () => success({ errMsg: "requestFacialVerify:ok" });
   }
 
+  /** The page's one canvas; what is drawn on it is a list of rectangles with their colours. */
+  createSelectorQuery = () => ({
+    select: () => ({
+      fields: () => ({
+        exec: (work) => {
+          this.canvas = canvasOf();
+          setImmediate(() => {
+            work([{ node: this.canvas }]);
+            this.emit("changed");
+          });
+        },
+      }),
+    }),
+  });
+
   // --- Files and storage ---
 
   getFileSystemManager = () => ({
@@ -231,7 +272,14 @@ export class FakeWeChat extends EventEmitter {
     },
     accessSync: (file) => fs.accessSync(file),
     unlinkSync: (file) => fs.unlinkSync(file),
+    writeFileSync: (file, text) => fs.writeFileSync(file, text),
   });
+
+  shareFileMessage = ({ filePath, success, fail }) => {
+    if (this.told.keepsToItself) return void setImmediate(() => fail({ errMsg: "shareFileMessage:fail cancel" }));
+    this.chat = fs.readFileSync(filePath, "utf8");
+    setImmediate(() => success({}));
+  };
 
   getStorageSync = (key) => this.#stored()[key] ?? "";
   setStorageSync = (key, value) => {
@@ -265,6 +313,12 @@ function located([longitude, latitude, accuracy]) {
 function greyFrame(grey) {
   const data = new Uint8Array(64 * 64 * 4).fill(grey);
   return { width: 64, height: 64, data: data.buffer };
+}
+
+function canvasOf() {
+  const drawn = [];
+  const pen = { fillStyle: "", fillRect: (...place) => drawn.push([pen.fillStyle, ...place]) };
+  return { width: 0, height: 0, drawn, getContext: () => pen };
 }
 
 /** A form with its text fields and the one file that there can be. */

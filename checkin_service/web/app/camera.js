@@ -1,5 +1,7 @@
 // The front camera: a picture of now. There is no way to choose an old one.
 
+import { framing } from "./framing.js";
+
 const SAMPLE = 48;
 const TOO_DARK = 55;
 const TOO_BRIGHT = 215;
@@ -48,17 +50,6 @@ export function lightOf(rgba) {
   const mean = sum / (rgba.length / 4);
   if (mean < TOO_DARK) return "too_dark";
   return mean > TOO_BRIGHT ? "too_bright" : "fine";
-}
-
-/** no_face, many_faces, too_far, too_near, off_centre or fine of the boxes found in a picture so wide and high. */
-export function framing(boxes, width, height) {
-  if (boxes.length !== 1) return boxes.length ? "many_faces" : "no_face";
-  const [box] = boxes;
-  const share = box.height / height;
-  if (share < 0.25) return "too_far";
-  if (share > 0.8) return "too_near";
-  const away = Math.hypot((box.x + box.width / 2) / width - 0.5, (box.y + box.height / 2) / height - 0.5);
-  return away > 0.2 ? "off_centre" : "fine";
 }
 
 /** Looks for faces where the browser can; elsewhere it has nothing to say. */

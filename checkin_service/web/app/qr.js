@@ -1,4 +1,4 @@
-// A text as a QR code (ISO/IEC 18004): bytes, error correction level L, versions 1 to 40, mask 0.
+// Bytes as a QR code (ISO/IEC 18004): error correction level L, versions 1 to 40, mask 0.
 
 // per version, level L
 const CHECK_BYTES = [7, 10, 15, 20, 26, 18, 20, 24, 30, 18, 20, 24, 26, 30, 22, 24, 28, 30, 28, 28, 28, 28, 30, 30, 26, 28, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30];
@@ -6,8 +6,7 @@ const BLOCKS = [1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 6, 6, 6, 6, 7, 8, 8, 9
 const LEVEL_AND_MASK = 0b01_000;
 
 /** Rows of booleans, dark ones true, without the quiet zone of four. Throws for more than 2,953 bytes. */
-export function qrCode(text) {
-  const bytes = new TextEncoder().encode(text);
+export function qrCode(bytes) {
   const version = BLOCKS.findIndex((_, index) => headBits(index + 1) + bytes.length * 8 <= dataBytes(index + 1) * 8) + 1;
   if (!version) throw new RangeError();
   const grid = functionModules(version);

@@ -34,7 +34,7 @@ function showReceipt(app, page, task, signed) {
     title: app.say("receipt_title"),
     body: [
       el("p", { class: "good" }, app.say("accepted_at", { at: app.sayInstant(Date.parse(task.accepted_at)) })),
-      modules(qrCode(link), app.say("receipt_picture")),
+      modules(qrCode(new TextEncoder().encode(link)), app.say("receipt_picture")),
       facts([
         [app.say("enterprise"), task.enterprise.name],
         [app.say("place"), task.place.registered_address],

@@ -10,12 +10,12 @@ interface Shown {
   setData(data: Record<string, unknown>): void;
 }
 
-/** What every page's markup knows. `state`: loading, shown or trouble. */
-export const SHARED = { t: {} as Record<string, string>, state: "loading", trouble: null as Trouble | null };
+/** What every page's markup knows. `state`: loading, shown or trouble; `size`: of the root's font. */
+export const SHARED = { t: {} as Record<string, string>, size: "system", state: "loading", trouble: null as Trouble | null };
 
 /** Begins to show a page, in the language of now. */
 export function begin(page: Shown, title: string): void {
-  page.setData({ t: plainTexts(phone().language), state: "loading", trouble: null });
+  page.setData({ t: plainTexts(phone().language), size: phone().textSize, state: "loading", trouble: null });
   wx.setNavigationBarTitle({ title: phone().say(title) });
 }
 

@@ -3,6 +3,7 @@
 import type { Me, Task } from "./answers";
 import { Api, Offline, Problem } from "./api";
 import { ServerClock } from "./clock";
+import { forget } from "./export";
 import { chooseLanguage, type Figures, type Language, LANGUAGES, say, sayInstant } from "./language";
 import { Outbox } from "./outbox";
 import { Positions } from "./position";
@@ -10,6 +11,9 @@ import { type Host, ownerOf } from "./session";
 import { Fault, type Time, type Wx } from "./wechat";
 
 const PLATFORMS: Record<string, string> = { android: "android", ios: "ios", ohos: "harmony", devtools: "devtools" };
+
+// the phone page's
+const LARGE = "22px";
 
 /** What went wrong, as it is shown. */
 export interface Trouble {
@@ -43,6 +47,7 @@ export class Phone {
     this.api = new Api(wx, time, host, this.clock, () => this.spoken);
     this.outbox = new Outbox(wx, time);
     this.positions = new Positions(wx, time);
+    forget(this);
   }
 
   get language(): Language {
@@ -52,6 +57,19 @@ export class Phone {
   setLanguage(language: Language): void {
     this.spoken = language;
     this.store("checkin.language", language);
+  }
+
+  get isLarge(): boolean {
+    return this.wx.getStorageSync("checkin.large") === "1";
+  }
+
+  setLarge(isLarge: boolean): void {
+    this.store("checkin.large", isLarge ? "1" : "");
+  }
+
+  /** As WeChat has it in its own settings, or large. */
+  get textSize(): string {
+    return this.isLarge ? LARGE : "system";
   }
 
   say(key: string, figures?: Figures): string {

@@ -28,13 +28,14 @@ export function backOff(tries: number): number {
  * done: judged. ask: taken, the verdict is to be asked for. again: the same under the same key. sign_in: the same once
  * there is a new token. consent: that was withdrawn. over: it can't succeed; a new one can.
  */
-export function afterSending({ status, code, wait }: Answer, tries: number): Step {
-  if (status === 202) return { step: "ask", wait: wait ?? ASK_AGAIN_S };
+export function afterSending(answer: Answer, tries: number): Step {
+  const { status, code } = answer;
+  if (status === 202) return { step: "ask", wait: answer.wait ?? ASK_AGAIN_S };
   if (status >= 200 && status < 300) return { step: "done" };
   if (status === 401) return { step: "sign_in" };
   if (code === "consent_required") return { step: "consent" };
   const passing = status === 0 || status === 408 || status === 429 || status >= 500 || code === "idempotency_in_progress";
-  return passing ? { step: "again", wait: wait ?? backOff(tries) } : { step: "over" };
+  return passing ? { step: "again", wait: answer.wait ?? backOff(tries) } : { step: "over" };
 }
 
 /** The same after asking for a verdict. */

@@ -9,6 +9,7 @@ export const TEXTS: Readonly<Record<string, Readonly<Record<Language, string>>>>
   // --- Everywhere ---
   language_name: { "zh-CN": "简体", "zh-HK": "繁體", en: "English" },
   language: { "zh-CN": "语言", "zh-HK": "語言", en: "Language" },
+  large: { "zh-CN": "大字", "zh-HK": "大字", en: "Large text" },
   mine: { "zh-CN": "我的", "zh-HK": "我的", en: "Mine" },
   loading: { "zh-CN": "正在读取…", "zh-HK": "正在讀取…", en: "Loading…" },
   again: { "zh-CN": "再试一次", "zh-HK": "再試一次", en: "Try again" },
@@ -82,18 +83,25 @@ export const TEXTS: Readonly<Record<string, Readonly<Record<Language, string>>>>
 
   // --- Capture ---
   capture_title: { "zh-CN": "拍照打卡", "zh-HK": "拍照打卡", en: "Take your picture" },
+  camera_view: { "zh-CN": "前置相机画面", "zh-HK": "前置相機畫面", en: "What the front camera sees" },
   opening_camera: { "zh-CN": "正在打开相机…", "zh-HK": "正在開啟相機…", en: "Opening the camera…" },
   take: { "zh-CN": "拍照并打卡", "zh-HK": "拍照並打卡", en: "Take it and check in" },
   hold_still: { "zh-CN": "请把脸放进椭圆里，正对镜头", "zh-HK": "請把臉放進橢圓內，正面望向鏡頭", en: "Put your face into the oval and look at the camera" },
   taking: { "zh-CN": "请看着镜头…", "zh-HK": "請望向鏡頭…", en: "Look at the camera…" },
   too_dark: { "zh-CN": "光线太暗：请面向窗户或灯光", "zh-HK": "光線太暗：請面向窗戶或燈光", en: "Too dark: please turn to a window or a lamp" },
   too_bright: { "zh-CN": "光线太强：请避开直射的光", "zh-HK": "光線太強：請避開直射的光", en: "Too bright: please turn away from the light" },
+  no_face: { "zh-CN": "没有看到脸：请把脸放进椭圆里", "zh-HK": "看不到臉：請把臉放進橢圓內", en: "No face is seen: please put yours into the oval" },
+  many_faces: { "zh-CN": "画面里不止一个人：请只拍您自己", "zh-HK": "畫面內多於一人：請只拍攝你自己", en: "More than one face: please be alone in the picture" },
+  too_far: { "zh-CN": "请靠近一些", "zh-HK": "請靠近一些", en: "Please come closer" },
+  too_near: { "zh-CN": "请离远一些", "zh-HK": "請離遠一些", en: "Please move back a little" },
+  off_centre: { "zh-CN": "请把脸移到中间", "zh-HK": "請把臉移到中間", en: "Please move your face to the middle" },
   turn_left: { "zh-CN": "请慢慢向您的左边转头", "zh-HK": "請慢慢向你的左邊轉頭", en: "Slowly turn your head to your left" },
   turn_right: { "zh-CN": "请慢慢向您的右边转头", "zh-HK": "請慢慢向你的右邊轉頭", en: "Slowly turn your head to your right" },
   turn_back: { "zh-CN": "请转回来，正对镜头", "zh-HK": "請轉回來，正面望向鏡頭", en: "Turn back and look at the camera" },
 
   // --- Sending ---
   sending_title: { "zh-CN": "正在打卡", "zh-HK": "正在打卡", en: "Checking in" },
+  progress: { "zh-CN": "发送进度", "zh-HK": "發送進度", en: "How much is sent" },
   sending: { "zh-CN": "正在发送…", "zh-HK": "正在發送…", en: "Sending…" },
   judging_now: { "zh-CN": "已发送，正在等待结果…", "zh-HK": "已發送，正在等待結果…", en: "Sent. Waiting for the result…" },
   judging: { "zh-CN": "已经收到，结果稍后就有。{seconds} 秒后再看。", "zh-HK": "已經收到，稍後便有結果。{seconds} 秒後再看。", en: "Received; the result comes a little later. Looking again in {seconds} s." },
@@ -129,10 +137,18 @@ export const TEXTS: Readonly<Record<string, Readonly<Record<Language, string>>>>
   receipt_title: { "zh-CN": "打卡凭证", "zh-HK": "打卡憑證", en: "Check-in receipt" },
   enterprise: { "zh-CN": "企业", "zh-HK": "企業", en: "Enterprise" },
   number: { "zh-CN": "编号", "zh-HK": "編號", en: "Number" },
+  receipt_picture: { "zh-CN": "核对链接的二维码", "zh-HK": "核對連結的二維碼", en: "The link as a QR code" },
 
   // --- Mine ---
   mine_title: { "zh-CN": "我的信息", "zh-HK": "我的資料", en: "My data" },
   signed_in_as: { "zh-CN": "人员编号：{person}", "zh-HK": "人員編號：{person}", en: "Signed in as {person}" },
+  export_title: { "zh-CN": "导出", "zh-HK": "匯出", en: "Export" },
+  export_to_chat: { "zh-CN": "取得所保存的您的全部信息（不含人脸特征数据和密钥），可以转发到您自己的聊天，例如“文件传输助手”。离开本页后，手机里的这份会删除。", "zh-HK": "取得所保存的你的全部資料（不含人臉特徵數據和密鑰），可以轉發到你自己的聊天，例如「檔案傳輸」。離開本頁後，手機內的這份會刪除。", en: "Get all that is stored of you (without face templates and keys), to pass on to a chat of your own, such as File Transfer. When you leave this page the copy in the phone is deleted." },
+  export: { "zh-CN": "导出我的信息", "zh-HK": "匯出我的資料", en: "Export my data" },
+  export_fetched: { "zh-CN": "已经取得，还在这部手机里。", "zh-HK": "已經取得，仍在這部手機內。", en: "It is here, in this phone." },
+  pass_on: { "zh-CN": "转发到聊天", "zh-HK": "轉發到聊天", en: "Pass it on to a chat" },
+  export_passed_on: { "zh-CN": "已转发。", "zh-HK": "已轉發。", en: "Passed on." },
+  export_kept: { "zh-CN": "没有转发，文件还在这里。", "zh-HK": "沒有轉發，檔案仍在這裡。", en: "It was not passed on and is still here." },
   withdraw_title: { "zh-CN": "撤回同意", "zh-HK": "撤回同意", en: "Withdraw my consent" },
   withdraw_text: { "zh-CN": "立即生效：停止处理，删除您的人脸特征、自拍照和坐标。已完成的打卡仍然有效。", "zh-HK": "即時生效：停止處理，刪除你的人臉特徵、自拍相片和座標。已完成的打卡仍然有效。", en: "At once, processing stops and your face templates, selfies and coordinates are deleted. Completed check-ins stay valid." },
   withdraw: { "zh-CN": "撤回同意", "zh-HK": "撤回同意", en: "Withdraw my consent" },

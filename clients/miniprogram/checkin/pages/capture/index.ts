@@ -1,5 +1,5 @@
 import { Problem } from "../../core/api";
-import { watchLight } from "../../core/camera";
+import { watchFace } from "../../core/camera";
 import { take } from "../../core/capture";
 import { permit } from "../../core/permissions";
 import { distanceText } from "../../core/tasks";
@@ -48,8 +48,8 @@ Page({
   cameraOpened() {
     this.isOpen = true;
     this.located();
-    this.stopWatching = watchLight(phone().wx, phone().time, (light) => {
-      if (!this.isTaking) this.setData({ hint: phone().say(light === "fine" ? "hold_still" : light) });
+    this.stopWatching = watchFace(phone().wx, phone().time, (word) => {
+      if (!this.isTaking) this.setData({ hint: phone().say(word === "fine" ? "hold_still" : word) });
     });
   },
   cameraFailed() {

@@ -1,10 +1,11 @@
+import { fetchExport, forget, passOn } from "../../core/export";
 import { phone } from "../../phone";
 import { begin, explain, SHARED, TAPS } from "../../screen";
 
 /** `state` is also: sure. */
 Page({
   ...TAPS,
-  data: { ...SHARED, signedIn: "" },
+  data: { ...SHARED, signedIn: "", isFetched: false, said: "" },
 
   async onLoad() {
     begin(this, "mine_title");
@@ -14,6 +15,26 @@ Page({
     } catch (error) {
       explain(this, error);
     }
+  },
+  /** WeChat wants a tap of its own for passing it on. */
+  async fetch() {
+    try {
+      await fetchExport(phone());
+      this.setData({ isFetched: true, said: phone().say("export_fetched") });
+    } catch (error) {
+      explain(this, error);
+    }
+  },
+  async passOn() {
+    try {
+      await passOn(phone());
+      this.setData({ said: phone().say("export_passed_on") });
+    } catch {
+      this.setData({ said: phone().say("export_kept") });
+    }
+  },
+  onUnload() {
+    forget(phone());
   },
   ask() {
     this.setData({ state: "sure" });

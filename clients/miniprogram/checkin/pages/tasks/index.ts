@@ -15,12 +15,13 @@ Page({
     distances: {} as Record<string, string>,
     languages: LANGUAGES.map((language) => say(language, "language_name")),
     language: 0,
+    isLarge: false,
   },
   stopTicking: () => undefined as void,
 
   async onShow() {
     begin(this, "tasks_title");
-    this.setData({ language: LANGUAGES.indexOf(phone().language), distances: {} });
+    this.setData({ language: LANGUAGES.indexOf(phone().language), isLarge: phone().isLarge, distances: {} });
     try {
       const { tasks } = await phone().refresh();
       const owner = await phone().owner();
@@ -85,5 +86,9 @@ Page({
   setLanguage({ detail }: WechatMiniprogram.PickerChange) {
     phone().setLanguage(LANGUAGES[Number(detail.value)] ?? "zh-CN");
     void this.onShow();
+  },
+  setLarge() {
+    phone().setLarge(!phone().isLarge);
+    this.setData({ isLarge: phone().isLarge, size: phone().textSize });
   },
 });
