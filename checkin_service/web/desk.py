@@ -1,6 +1,7 @@
 """What the reviewing officer works from: the list of tasks, what was registered of one, its attempts."""
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -19,9 +20,8 @@ from checkin_service.web.context import caller, language, services
 from checkin_service.web.evidence import location_json
 from checkin_service.web.messages import Language
 from checkin_service.web.reviews import cursor_text, instant_cursor
-from checkin_service.web.tasks import found_id, page_limit
+from checkin_service.web.tasks import found_id, page_limit, storable_text
 
-LONGEST_QUESTION = 100
 MOST_DAYS = 366
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -32,6 +32,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 async def listing(request: web.Request) -> web.Response:
     wanted, after, limit = _wanted(request), _place(request), page_limit(request)
+    await services(request).viewings.note(caller(request), "view_tasks", None, asdict(wanted))
     async with services(request).database.snapshot() as connection:
         at = await read_now(connection)
         found = await desk.list_tasks(connection, wanted, at, day_of(at), after, limit + 1)
@@ -97,16 +98,6 @@ def _days(request: web.Request, name: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or int(text) > MOST_DAYS:
         raise Refusal("invalid", [FieldFault(name, "out_of_range", {"minimum": 0, "maximum": MOST_DAYS})])
     return int(text)
-
-
-def storable_text(request: web.Request, name: str) -> str:
-    """A text to look something up by, which PostgreSQL can be asked for; empty when there is none."""
-    text = request.query.get(name, "")
-    if len(text) > LONGEST_QUESTION:
-        raise Refusal("invalid", [FieldFault(name, "too_long", {"maximum": LONGEST_QUESTION})])
-    if "\0" in text:
-        raise Refusal("invalid", [FieldFault(name, "bad_format")])
-    return text
 
 
 def _place(request: web.Request) -> Place | None:

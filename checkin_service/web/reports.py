@@ -18,7 +18,7 @@ from checkin_service.domain.why_not import OpenMember, what_is_missing
 from checkin_service.usecases.readiness import LookAlikes, read_readiness
 from checkin_service.usecases.refusals import FieldFault, Refusal
 from checkin_service.web.answers import Answer, instant_text
-from checkin_service.web.context import language, services
+from checkin_service.web.context import caller, language, services
 from checkin_service.web.messages import Language, doubt_text, missing_text, next_advice
 from checkin_service.web.tasks import found_id
 
@@ -45,7 +45,7 @@ async def why_not(request: web.Request) -> web.Response:
 
 async def readiness(request: web.Request) -> web.Response:
     task_id, wired = found_id(request, "task_id"), services(request)
-    found = await read_readiness(wired.database, wired.keys, wired.policy, wired.box, task_id)
+    found = await read_readiness(wired.database, wired.keys, wired.policy, task_id)
     if found is None:
         raise Refusal("not_found")
     spoken = language(request)
@@ -79,9 +79,11 @@ async def task_statistics(request: web.Request) -> web.Response:
 
 async def period_statistics(request: web.Request) -> web.Response:
     first, last = _period(request)
+    period = {"from": str(first), "to": str(last)}
+    await services(request).viewings.note(caller(request), "view_statistics", None, period)
     async with services(request).database.connection() as connection:
         counted = await reports.read_period_statistics(connection, first, last)
-    return Answer(200, {"from": str(first), "to": str(last), **_statistics_json(counted)}).response()
+    return Answer(200, period | _statistics_json(counted)).response()
 
 
 def _head_json(head: TaskHead) -> dict[str, Any]:

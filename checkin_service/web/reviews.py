@@ -20,7 +20,7 @@ from checkin_service.web.body import json_digest, read_json
 from checkin_service.web.context import caller, language, services
 from checkin_service.web.evidence import evidence_json, review_json
 from checkin_service.web.idempotency import once, required_key
-from checkin_service.web.tasks import found_uuid, page_limit
+from checkin_service.web.tasks import found_uuid, page_limit, storable_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,8 +29,9 @@ _CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{1
 
 async def queue(request: web.Request) -> web.Response:
     state, after, limit = _state(request), instant_cursor(request), page_limit(request)
-    task_id = _task_id(request)
+    task_id = storable_text(request, "task_id") or None
     wired = services(request)
+    await wired.viewings.note(caller(request), "view_reviews", task_id, {"state": state})
     async with wired.database.connection() as connection:
         found = await review_rows.read_queue(connection, state, after, limit + 1, task_id)
         overdue = await read_overdue_until(connection)
@@ -86,14 +87,6 @@ def _state(request: web.Request) -> ReviewState:
             "invalid", [FieldFault("state", "not_allowed_value", {"allowed": ", ".join(ReviewState)})]
         )
     return ReviewState(text)
-
-
-def _task_id(request: web.Request) -> str | None:
-    """The one task whose reviews are asked for."""
-    text = request.query.get("task_id")
-    if text is not None and "\0" in text:
-        raise Refusal("invalid", [FieldFault("task_id", "bad_format")])
-    return text
 
 
 def instant_cursor(request: web.Request) -> tuple[datetime, UUID] | None:
