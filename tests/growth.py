@@ -1,8 +1,9 @@
 """What a check-in, a status, a page of the feed and a night's purge cost as the database grows.
 
-`python -m tests.growth`; BENCH_QUICK=1 fills less, and numbers of tasks may be given. Two services run side by side, on
-an empty database and on a filled one, and take turns: a machine that slows down slows both. Writes
-.artifacts/growth.json; quoted in docs/performance.md. Ten million attempts take 40 GB of disk.
+`python -m tests.growth`; BENCH_QUICK=1 fills less, and numbers of tasks may be given. Services on an empty database and
+on one of each size run side by side and take turns: a machine that slows down slows all. Prints the tables and writes
+them to .artifacts/growth.json; in full also into docs/performance.md, with a plot. Ten million attempts take 45 GB of
+disk.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,45 +31,51 @@ from checkin_service.app import open_template_keys
 from checkin_service.settings import read_settings
 from face import DLIB_RESNET_MODEL, SFACE_MODEL
 from tests import portraits
+from tests.bench.publication import publish
+from tests.bench.report import GROWN, Row, Table, circumstances
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
 from tests.many_rows import ATTEMPTS, MEMBERS, fill
 from tests.service.own_process import OwnProcess, served
 from tests.service.stage import check_in_fields, registration
 
+COMMAND = "python -m tests.growth"
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 SIZES = (100, 1_000) if QUICK else (100, 10_000, 100_000)
-WARMING_UP, TURNS, A_TURN = 20, 2 if QUICK else 6, 20
+WARMING_UP, TURNS, A_TURN = 20, 2 if QUICK else 8, 30
 POLLS = 200
+CHECK_IN = "check-in"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 COLLEAGUES = [f"growth-colleague-{number}" for number in range(MEMBERS - 1)]
-# So that nothing of a table goes through the log that is filled in the transaction that has emptied it. For both alike.
+# So that nothing of a table goes through the log that is filled in the transaction that has emptied it. For all alike.
 SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "8GB",
     "shared_buffers": "1GB",
-    "autovacuum": "off",  # it would be at work after the filling, for one of the two
+    "autovacuum": "off",  # it would be at work after the filling, for one of them
 }
 
 
 @dataclass(slots=True)
 class Spent:
-    """What some calls took together: seconds of wall clock, and of CPU by service and PostgreSQL; bytes of WAL."""
+    """What some calls took together: seconds of wall clock each, and of CPU of service and PostgreSQL by turn; bytes of
+    WAL."""
 
-    calls: int = 0
-    service_s: float = 0
-    postgres_s: float = 0
+    service_s: list[float] = field(default_factory=list)
+    postgres_s: list[float] = field(default_factory=list)
     wal_bytes: int = 0
     times_s: list[float] = field(default_factory=list)
 
-    def figures(self) -> dict[str, float]:
-        return {
-            "calls": self.calls,
-            "median_ms": statistics.median(self.times_s) * 1000,
-            "service_cpu_ms": self.service_s / self.calls * 1000,
-            "postgres_cpu_ms": self.postgres_s / self.calls * 1000,
-            "wal_kb": self.wal_bytes / self.calls / 1000,
-        }
+    @property
+    def cpu_s(self) -> float:
+        return sum(self.service_s) + sum(self.postgres_s)
+
+    def a_call(self, total: float) -> float:
+        """A thousand times: ms of seconds, kB of MB."""
+        return total / len(self.times_s) * 1000
+
+    def by_turn(self) -> list[float]:
+        return [service + postgres for service, postgres in zip(self.service_s, self.postgres_s, strict=True)]
 
 
 Work = Callable[[int], Awaitable[None]]
@@ -76,25 +83,27 @@ Work = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A service on a database of so many made-up tasks, and who is on which task of its own."""
+    """A service on a database of so many made-up tasks, and who is on which task of its own. `postgres`: the process
+    above all of this database's."""
 
     process: OwnProcess
     session: aiohttp.ClientSession
     token_dir: Path
     tasks: int
     people: Sequence[str]
+    postgres: int
 
     @property
-    def database_url(self) -> str:
-        return self.process.environment["DATABASE_URL"]
+    def attempts(self) -> int:
+        return self.tasks * MEMBERS * ATTEMPTS
+
+    @property
+    def name(self) -> str:
+        return f"{self.attempts:,} attempts" if self.tasks else "empty"
 
     def task_of(self, number: int) -> str:
-        """One that is there: made up, or on an empty database the person's own."""
-        return (
-            f"many-{number * 7919 % self.tasks}"
-            if self.tasks
-            else task_id_of(self.people[number % len(self.people)])
-        )
+        """One of those made up, from all over the database."""
+        return f"many-{number * 7919 % self.tasks}"
 
     async def call(self, method: str, path: str, sub: str, scope: str, expected: int, **options: Any) -> Any:
         headers = {"Authorization": f"Bearer {development_token(self.token_dir, sub, scope, 15)}"}
@@ -108,11 +117,7 @@ class Side:
             return json.loads(text)
 
     async def sql(self, query: str) -> Any:
-        connection = await asyncpg.connect(self.database_url)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
+        return await selected(self.process, query)
 
     async def spend(self, spent: Spent, work: Work, numbers: Sequence[int]) -> None:
         """Two at a time."""
@@ -123,16 +128,34 @@ class Side:
             spent.times_s.append(time.perf_counter() - started)
 
         wal = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
-        written, service_s, postgres_s = (
-            await self.sql(wal),
-            cpu_s(self.process.pid),
-            cpu_s(os.getpid(), b"postgres"),
-        )
+        written, service_s, postgres_s = await self.sql(wal), cpu_s(self.process.pid), self.postgres_s()
         await two_at_a_time(timed, numbers)
-        spent.calls += len(numbers)
-        spent.service_s += cpu_s(self.process.pid) - service_s
-        spent.postgres_s += cpu_s(os.getpid(), b"postgres") - postgres_s
+        spent.service_s.append(cpu_s(self.process.pid) - service_s)
+        spent.postgres_s.append(self.postgres_s() - postgres_s)
         spent.wal_bytes += await self.sql(wal) - written
+
+    def postgres_s(self) -> float:
+        return cpu_s(self.postgres, b"postgres")
+
+
+async def selected(process: OwnProcess, query: str) -> Any:
+    connection = await asyncpg.connect(process.environment["DATABASE_URL"])
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def postmaster_of(process: OwnProcess) -> int:
+    connection = await asyncpg.connect(process.environment["DATABASE_URL"])
+    try:
+        return parent_of(connection.get_server_pid())
+    finally:
+        await connection.close()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 async def two_at_a_time(work: Work, numbers: Iterable[int]) -> None:
@@ -184,7 +207,7 @@ async def prepare(side: Side) -> None:
 # --- What is measured ---
 
 
-def check_ins(side: Side) -> Work:
+async def check_ins(side: Side) -> Work:
     selfie = portraits.hopper_altered()
 
     async def check_in(number: int) -> None:
@@ -207,14 +230,14 @@ def check_ins(side: Side) -> Work:
     return check_in
 
 
-def statuses(side: Side) -> Work:
+async def statuses(side: Side) -> Work:
     async def ask(number: int) -> None:
         await side.call("GET", f"/v1/tasks/{side.task_of(number)}", "platform", "tasks", 200)
 
     return ask
 
 
-def bulk(side: Side) -> Work:
+async def bulk(side: Side) -> Work:
     async def ask(number: int) -> None:
         body = {"task_ids": [side.task_of(number + n) for n in range(50)]}
         await side.call("POST", "/v1/tasks/query", "platform", "tasks", 200, json=body)
@@ -234,34 +257,41 @@ async def pages(side: Side) -> Work:
     return read
 
 
-async def compare(sides: Sequence[Side]) -> dict[str, list[dict[str, float]]]:
-    """Figures by what was done, of each side; they take turns."""
-    kinds: dict[str, tuple[list[Work], int, int]] = {
-        "check_in": ([check_ins(side) for side in sides], A_TURN, WARMING_UP),
-        "status": ([statuses(side) for side in sides], POLLS, 0),
-        "bulk_query_of_50": ([bulk(side) for side in sides], POLLS // 10, 0),
-        "feed_page": ([await pages(side) for side in sides], POLLS, 0),
-    }
-    found = {}
-    for name, (works, a_turn, first) in kinds.items():
-        for work in works:
-            # each connection plans a statement when it first executes it
-            await two_at_a_time(work, range(WARMING_UP))
-        spent = [Spent() for _ in sides]
-        for turn in range(TURNS):
-            numbers = [
-                n % len(sides[0].people) for n in range(first + turn * a_turn, first + (turn + 1) * a_turn)
-            ]
-            for side, work, its in zip(sides, works, spent, strict=True):
-                await side.spend(its, work, numbers)
-        found[name] = [its.figures() for its in spent]
-    return found
+async def compare(sides: Sequence[Side], kind: str) -> list[Spent]:
+    """Of each side; they take turns, each as often the first as the last."""
+    made, a_turn, first = KINDS[kind]
+    works = [await made(side) for side in sides]
+    for work in works:
+        # each connection plans a statement when it first executes it
+        await two_at_a_time(work, range(WARMING_UP))
+    spent = [Spent() for _ in sides]
+    for turn in range(TURNS):
+        numbers = range(first + turn * a_turn, first + (turn + 1) * a_turn)
+        for side, work, its in list(zip(sides, works, spent, strict=True))[:: (-1) ** turn]:
+            await side.spend(its, work, numbers)
+    return spent
 
 
-async def purge(side: Side) -> dict[str, Any]:
-    """A night's work, as an operator starts it. Its process and its connections end with it: their time is that of
-    ended children."""
-    started, before, postgres_s = time.perf_counter(), os.times(), cpu_s(os.getpid(), b"postgres")
+# How many a turn, and the first of them: who has checked in to warm up can't again.
+KINDS: Mapping[str, tuple[Callable[[Side], Awaitable[Work]], int, int]] = {
+    CHECK_IN: (check_ins, A_TURN, WARMING_UP),
+    "status": (statuses, POLLS, 0),
+    "query of 50": (bulk, POLLS // 10, 0),
+    "page of the feed": (pages, POLLS, 0),
+}
+
+
+async def settle(side: Side) -> int:
+    """Statistics of all that is there, and nothing left to be written out; bytes of the whole database."""
+    await side.sql("VACUUM ANALYZE")
+    await side.sql("CHECKPOINT")
+    return int(await side.sql("SELECT pg_database_size(current_database())"))
+
+
+async def purge(side: Side) -> tuple[Spent, int]:
+    """A night's work, as an operator starts it, and how many rows went. Its process and its connections end with it:
+    their time is that of ended children."""
+    started, before, postgres_s = time.perf_counter(), os.times(), side.postgres_s()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -274,44 +304,114 @@ async def purge(side: Side) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"the purge ended with {process.returncode}")
     after = os.times()
-    return {
-        "wall_s": time.perf_counter() - started,
-        "service_cpu_s": after.children_user
-        + after.children_system
-        - before.children_user
-        - before.children_system,
-        "postgres_cpu_s": cpu_s(os.getpid(), b"postgres") - postgres_s,
-        "counts": json.loads(told)["counts"],
-    }
+    service_s = after.children_user + after.children_system - before.children_user - before.children_system
+    spent = Spent([service_s], [side.postgres_s() - postgres_s], 0, [time.perf_counter() - started])
+    return spent, sum(json.loads(told)["counts"].values())
+
+
+# --- What is told of it ---
+
+
+def check_in_table(sides: Sequence[Side], spent: Sequence[Spent]) -> Table:
+    note = (
+        f"{len(spent[0].times_s)} a database, two at a time, each with its challenge, by people and tasks of twenty "
+        "that were registered for it. All databases were vacuumed, analysed and written out before. CPU by /proc."
+    )
+    rows = [row for number in range(len(sides)) for row in costs(sides, spent, number, GROWN)]
+    for side, its in zip(sides, spent, strict=True):
+        rows.append(Row(f"{side.name}: PostgreSQL's part", its.a_call(sum(its.postgres_s)), "ms"))
+        rows.append(Row("time, median", statistics.median(its.times_s) * 1000, "ms"))
+        rows.append(Row("written to the log", its.a_call(its.wal_bytes / 1e6), "kB"))
+    return Table("Growth: a check-in", note, rows, plotted=points(CHECK_IN, sides, spent))
+
+
+def reads_table(kind: str, sides: Sequence[Side], spent: Sequence[Spent]) -> Table:
+    note = f"{len(spent[0].times_s)} a database, two at a time, of made-up tasks from all over it."
+    rows = [row for number in range(len(sides)) for row in costs(sides, spent, number)]
+    return Table(f"Growth: a {kind}", note, rows, plotted=points(kind, sides, spent))
+
+
+def costs(
+    sides: Sequence[Side], spent: Sequence[Spent], number: int, most: float | None = None
+) -> Iterator[Row]:
+    """Of service and PostgreSQL, and beside the smallest database."""
+    its = spent[number]
+    yield Row(f"{sides[number].name}: service and PostgreSQL", its.a_call(its.cpu_s), "ms")
+    if number:
+        by_turn = [larger / base for larger, base in zip(its.by_turn(), spent[0].by_turn(), strict=True)]
+        name = f"beside {sides[0].name}, by turn {min(by_turn):.2f} to {max(by_turn):.2f}"
+        yield Row(name, its.cpu_s / spent[0].cpu_s, "times", most=most)
+
+
+def points(kind: str, sides: Sequence[Side], spent: Sequence[Spent]) -> Mapping[str, Mapping[str, Any]]:
+    """Times the cost on the smallest by attempts, of which an empty database has none to show."""
+    grown = [
+        (side.attempts, its.cpu_s / spent[0].cpu_s)
+        for side, its in zip(sides, spent, strict=True)
+        if side.tasks
+    ]
+    return {"growth": {kind: grown}}
+
+
+async def purge_table(sides: Sequence[Side], sizes: Sequence[int]) -> Table:
+    note = "As an operator starts it, on a database of half a year that has never been purged. The size is that before."
+    rows = []
+    for side, size in zip(sides, sizes, strict=True):
+        spent, removed = await purge(side)
+        rows.append(Row(f"{side.name}: the whole database", size / 1e9, "GB"))
+        rows.append(Row("rows removed", removed))
+        rows.append(Row("time", spent.times_s[0], "s"))
+        rows.append(Row("service", sum(spent.service_s), "s"))
+        rows.append(Row("PostgreSQL", sum(spent.postgres_s), "s"))
+    return Table("Growth: a night's purge", note, rows)
 
 
 # --- The whole ---
 
 
-async def measure(processes: Sequence[OwnProcess], token_dirs: Sequence[Path], tasks: int) -> dict[str, Any]:
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    since = time.perf_counter()
+    yield
+    print(f"{what}: {time.perf_counter() - since:.0f} s", file=sys.stderr, flush=True)
+
+
+async def measure(
+    processes: Sequence[OwnProcess], token_dirs: Sequence[Path], sizes: Sequence[int]
+) -> list[Table]:
+    """`sizes`: tasks by database, none in the first."""
     people = [f"growth-{number}" for number in range(WARMING_UP + TURNS * A_TURN)]
     async with aiohttp.ClientSession() as session:
         sides = [
-            Side(process, session, token_dir, number, people)
-            for process, token_dir, number in zip(processes, token_dirs, (0, tasks), strict=True)
+            Side(process, session, token_dir, tasks, people, await postmaster_of(process))
+            for process, token_dir, tasks in zip(processes, token_dirs, sizes, strict=True)
         ]
-        for side in sides:
-            await prepare(side)
-        found: dict[str, Any] = await compare(sides)
-        return found | {"purge": await purge(sides[1])}
+        with timed("people and tasks to check in"):
+            for side in sides:
+                await prepare(side)
+            sizes_bytes = [await settle(side) for side in sides]
+        with timed("check-ins"):
+            tables = [check_in_table(sides, await compare(sides, CHECK_IN))]
+        filled = sides[1:]
+        with timed("reads"):
+            tables += [
+                reads_table(kind, filled, await compare(filled, kind)) for kind in KINDS if kind != CHECK_IN
+            ]
+        with timed("purges"):
+            return [*tables, await purge_table(filled, sizes_bytes[1:])]
 
 
-def grown(tasks: int) -> dict[str, Any]:
-    """The figures of one size: of the empty database and of the filled one, in this order."""
+def grown(sizes: Sequence[int]) -> list[Table]:
+    """Of databases with so many tasks, beside an empty one."""
     with ExitStack() as stack:
-        stores = [stack.enter_context(temporary_stores(SETTINGS)) for _ in range(2)]
-        token_dirs = [stack.enter_context(temporary_data_dir()) for _ in range(2)]
-        started = time.perf_counter()
-        asyncio.run(make(stores[1], token_dirs[1], tasks))
-        filled_s = time.perf_counter() - started
+        every = [0, *sizes]
+        stores = [stack.enter_context(temporary_stores(SETTINGS)) for _ in every]
+        token_dirs = [stack.enter_context(temporary_data_dir()) for _ in every]
+        for its, token_dir, tasks in zip(stores[1:], token_dirs[1:], sizes, strict=True):
+            with timed(f"filling {tasks} tasks"):
+                asyncio.run(make(its, token_dir, tasks))
         processes = [stack.enter_context(started_on(*its)) for its in zip(stores, token_dirs, strict=True)]
-        found = asyncio.run(measure(processes, token_dirs, tasks))
-    return {"tasks": tasks, "attempts": tasks * MEMBERS * ATTEMPTS, "filled_s": filled_s, **found}
+        return asyncio.run(measure(processes, token_dirs, every))
 
 
 async def make(stores: EmbeddedStores, token_dir: Path, tasks: int) -> None:
@@ -335,12 +435,10 @@ def started_on(stores: EmbeddedStores, token_dir: Path) -> AbstractContextManage
 
 
 def main() -> None:
-    sizes = [int(text) for text in sys.argv[1:]] or SIZES
-    text = json.dumps([grown(tasks) for tasks in sizes], indent=1)
-    folder = Path(".artifacts")
-    folder.mkdir(exist_ok=True)
-    (folder / "growth.json").write_text(text)
-    print(text)
+    given = sorted(map(int, sys.argv[1:]))
+    about = circumstances("quick" if QUICK else "in full")
+    tables = grown(given or SIZES)
+    publish(COMMAND, "growth", about, tables, whole=not (QUICK or given))
 
 
 if __name__ == "__main__":

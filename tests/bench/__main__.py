@@ -1,12 +1,11 @@
 """`make bench`: one command, one report. BENCH_QUICK=1 takes a few minutes and is rougher.
 
-Prints the tables, writes them to .artifacts/bench.json and, in full, into docs/performance.md. Ends with 1 where
-something could not be measured; a target that is missed is said beside its figure and ends nothing.
+Prints the tables and writes them to .artifacts/bench.json; in full also into docs/performance.md, with plots. Ends with
+1 where something could not be measured; a target that is missed is said beside its figure and ends nothing.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import time
@@ -23,13 +22,13 @@ from tests.bench import faces as face_pipeline
 from tests.bench.fault import BenchFault
 from tests.bench.people import real_faces
 from tests.bench.plan import FULL, QUICK, Plan
-from tests.bench.report import Table, as_record, as_text, circumstances, put_into
+from tests.bench.publication import publish
+from tests.bench.report import FOLDER, Table, circumstances
 from tests.bench.site import Site, made_site
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
 from tests.faults.arrivals import two_cores
 from tests.service.databases import Databases
 
-FOLDER, PAGE = Path(".artifacts"), Path("docs", "performance.md")
 Measure = Callable[[Site, Plan], Awaitable[list[Table]]]
 # What the naive service is compared with comes before it, and what fills the tables comes late.
 PARTS: dict[str, Measure] = {
@@ -82,12 +81,9 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     configure_logs()
     about, tables = run(plan, only or list(PARTS))
-    text = as_text(about, tables)
-    (FOLDER / "bench.json").write_text(json.dumps(as_record(about, tables), indent=1, ensure_ascii=False))
-    print(text)
     faults = [table.fault for table in tables if table.fault]
-    if plan is FULL and not only and not faults:
-        put_into(PAGE, text)
+    whole = plan is FULL and not only and not faults
+    publish("make bench", "bench", about, tables, whole)
     sys.exit(1 if faults else 0)
 
 

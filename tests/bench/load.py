@@ -22,6 +22,8 @@ from tests.faults.arrivals import Call, Heed, arrive, call_once, in_turn
 PATIENCE_S = 15.0
 # What a service says that has too much to do; 0 is nothing in time.
 NOT_NOW = {0, 202, 503}
+# For a picture: as many between 50 and 75 as between 99.8 and 99.9.
+PERCENTILES = [round(100 - 50 * 500 ** (-step / 63), 4) for step in range(64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Load:
             for heed, due in zip(self.heard, self.due, strict=True)
         ]
         return float(np.percentile(times, percentile, method="higher")) * 1000
+
+    def curve(self) -> list[tuple[float, float | None]]:
+        """Latency in ms by percentile, None where it is infinite."""
+        latencies = ((percentile, self.latency_ms(percentile)) for percentile in PERCENTILES)
+        return [(percentile, ms if math.isfinite(ms) else None) for percentile, ms in latencies]
 
 
 async def steady(port: int, calls: Sequence[Call], width: int, seconds: float) -> Load:

@@ -31,17 +31,24 @@ FIRST = "b-0"
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """The face of everybody who checks in: what an enrolment keeps of it, and photographs by number. `switches` make a
-    service judge by it; making the networks, as at the first start of all, took `made_in_s`."""
+    """The face of everybody who checks in: what an enrolment keeps of its `reference`, and photographs by number.
+    `other` is of somebody else. `switches` make a service judge by it; making the networks, as at the first start of
+    all, took `made_in_s`."""
 
     templates: Templates
     selfie: Callable[[int], bytes]
+    reference: bytes
+    other: bytes
     switches: Sequence[str] = ()
     made_in_s: float = 0
 
     def photo(self, person_id: str, number: int) -> bytes:
         """No two persons' alike in all their bytes."""
         return self.selfie(number) + person_id.encode()
+
+    def stranger(self, person_id: str, _: int) -> bytes:
+        """Who is somebody else."""
+        return self.other + person_id.encode()
 
 
 def real_faces(models: Path) -> Faces:
@@ -50,9 +57,12 @@ def real_faces(models: Path) -> Faces:
     engine = build_engine(str(models))
     made_in_s = time.perf_counter() - since
     selfies = [_of_size(portraits.hopper_selfie(number)) for number in SELFIES]
+    reference = reference_photo()
     return Faces(
-        engine.analyse(reference_photo()).templates,
+        engine.analyse(reference).templates,
         lambda number: selfies[number % len(SELFIES)],
+        reference,
+        _of_size(portraits.astronaut_altered()),
         ["--analyse-for-real"],
         made_in_s,
     )
@@ -60,7 +70,7 @@ def real_faces(models: Path) -> Faces:
 
 def fixed_faces() -> Faces:
     """Of the engine of fixed answers, to try the benchmark itself."""
-    return Faces(vectors_of("b"), lambda number: photo_of("b", number))
+    return Faces(vectors_of("b"), lambda number: photo_of("b", number), photo_of("b"), photo_of("stranger"))
 
 
 def place_of(person_id: str) -> tuple[float, float]:

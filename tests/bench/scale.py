@@ -28,7 +28,11 @@ async def measure(site: Site, plan: Plan) -> list[Table]:
         f"and the generator share one core; two share two; four share the {_cores(4)} there are. Every acceptance was "
         "compared with what its caller was told, with its task's status and with the feed."
     )
-    return [Table("Several processes", note, rows)]
+    rates = {
+        f"{number} with a worker each on {_cores(number)} of the cores": load.per_second
+        for number, load in loads.items()
+    }
+    return [Table("Several processes", note, rows, plotted={"rate": rates})]
 
 
 async def _most(site: Site, plan: Plan, number: int) -> Load:

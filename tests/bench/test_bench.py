@@ -95,6 +95,15 @@ def test_latency_counts_from_when_it_was_due_and_failures_are_never() -> None:
     assert load.latency_ms(0) == pytest.approx(1100)
     assert load.latency_ms(33) == pytest.approx(2000)
     assert (load.latency_ms(50), load.not_judged, load.per_second) == (math.inf, 2, 1)
+    assert {late for _, late in load.curve()} == {None}
+
+
+def test_a_curve_goes_from_the_median_to_the_tail_and_ends_where_somebody_was_not_judged() -> None:
+    load = Load([*(heed(201, at) for at in range(1, 40)), heed(503, 0)], [0] * 40, Cost(1))
+    curve = load.curve()
+    assert (curve[0], curve[-1]) == ((50, 21_000), (99.9, None))
+    # one of forty is 2.5 %
+    assert {percentile > 97.4 for percentile, late in curve if late is None} == {True}
 
 
 def test_the_report_says_what_is_missed_and_rounds_nothing_up() -> None:
@@ -105,7 +114,7 @@ def test_the_report_says_what_is_missed_and_rounds_nothing_up() -> None:
     assert "| late | never | ≤ 1,500 ms | **missed** |" in lines
     assert "| other | 0.0340 |  |  |" in lines
     assert "| time | 6.00 ms | ≤ 6.00 ms | kept |" in lines
-    record = report.as_record("machine", [table, Table("None", "", fault="because")])
+    record = report.as_record("machine", [table, Table("None", "", fault="because")], whole=False)
     assert record["missed"] == ["Some: rate", "Some: late"]
     assert record["tables"][1]["fault"] == "because"
     assert json.loads(json.dumps(record, allow_nan=False))["tables"][0]["rows"][1]["value"] is None
@@ -113,6 +122,9 @@ def test_the_report_says_what_is_missed_and_rounds_nothing_up() -> None:
 
 def test_the_report_replaces_the_last_one_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.put_into(page, "new \\1")
-    assert page.read_text() == f"before\n{report.BEGIN}\nnew \\1\n{report.END}\nafter\n"
+    written = "before\n<!-- a -->\n{}\n<!-- end -->\nafter\n<!-- b -->\nother\n<!-- end -->\n"
+    page.write_text(written.format("old"))
+    report.put_into(page, "a", "new \\1")
+    assert page.read_text() == written.format("new \\1")
+    with pytest.raises(ValueError, match="<!-- c -->"):
+        report.put_into(page, "c", "lost")
