@@ -118,9 +118,14 @@ async def insist(port: int, patience_s: float, until: float, call: Call) -> Heed
 
 async def arrive(calls: Sequence[Call], rate: float, send: Send) -> list[Heed]:
     """So many a second, and what they have heard, in the order of their coming."""
+    return await arrive_at(calls, [number / rate for number in range(len(calls))], send)
+
+
+async def arrive_at(calls: Sequence[Call], times_s: Sequence[float], send: Send) -> list[Heed]:
+    """Each so long after the first could have come, and what they have heard, in the order of their coming."""
     since, sent = time.monotonic(), []
-    for number, call in enumerate(calls):
-        await asyncio.sleep(max(0.0, since + number / rate - time.monotonic()))
+    for call, at in zip(calls, times_s, strict=True):
+        await asyncio.sleep(max(0.0, since + at - time.monotonic()))
         sent.append(asyncio.ensure_future(send(call)))
     return await asyncio.gather(*sent)
 

@@ -55,7 +55,7 @@ def test_the_rates_were_measured_with_what_is_here() -> None:
 
 
 def test_the_service_decides_by_a_threshold_that_was_measured() -> None:
-    decides = app._policy(read_settings({})).operating_points[0]
+    decides = app.policy_of(read_settings({})).operating_points[0]
     assert f"{decides.model_id} {decides.name}" == AT
     assert decides.threshold == STORED["measured_with"]["thresholds"][AT]
 
