@@ -25,6 +25,8 @@ ENGINE_FACTORY = "face.engine:build_engine"
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
+# The deadline, and a kill, which is the kernel's where memory ends.
+_PERHAPS_THE_MACHINE = frozenset({"PoolTimeout", "SIGKILL"})
 _MOST_QUARANTINED = 1024
 # What a photograph is taken to need until some were seen, and what the newest counts in the average.
 _ANALYSIS_S = 0.25
@@ -123,6 +125,7 @@ class WorkerPool:
         self._leaving: set[WorkerProcess] = set()
         self._waiting: deque[_Job] = deque()
         self._quarantine = _Quarantine()
+        self._answered = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._busy = self._starting = self._jobs = self._failures = self._recycled = 0
@@ -229,6 +232,7 @@ class WorkerPool:
             async with asyncio.timeout(self._deadline_s):
                 reply = await worker.ask(job.photo)
             job.succeed(_analysis(reply))
+            self._answered += 1
         except ImageError as refusal:
             job.fail(refusal)
         except TimeoutError:
@@ -248,9 +252,10 @@ class WorkerPool:
 
     def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
         self._lose(worker)
-        self._on_loss(job.name, getattr(fault, "cause", type(fault).__name__))
+        cause = getattr(fault, "cause", type(fault).__name__)
+        self._on_loss(job.name, cause)
         try:
-            self._quarantine.blame(job.digest)
+            self._quarantine.blame(job.digest, self._answered, is_certain=cause not in _PERHAPS_THE_MACHINE)
             job.fail(fault)
         except ImageUnreadable as refusal:
             job.fail(refusal)
@@ -332,8 +337,9 @@ class _Quarantine:
 
     >>> quarantine = _Quarantine(most=2)
     >>> for digest in (b"a", b"b", b"c", b"a"):
-    ...     quarantine.blame(digest)
-    >>> quarantine.blame(b"c")
+    ...     quarantine.blame(digest, answered=0, is_certain=True)
+    >>> quarantine.blame(b"c", answered=0, is_certain=False)  # nothing has been answered since
+    >>> quarantine.blame(b"c", answered=1, is_certain=False)
     Traceback (most recent call last):
     face.image_errors.ImageUnreadable: This photograph cannot be analysed. Take another one.
     """
@@ -341,12 +347,20 @@ class _Quarantine:
     def __init__(self, most: int = _MOST_QUARANTINED) -> None:
         self._most = most
         self._deaths: dict[bytes, int] = {}
+        self._answered_at: dict[bytes, int] = {}
 
-    def blame(self, digest: bytes) -> None:
-        """Raises ``ImageUnreadable`` for the second time, and whenever it is asked again (:meth:`check`)."""
-        self._deaths[digest] = self._deaths.pop(digest, 0) + 1
+    def blame(self, digest: bytes, answered: int, *, is_certain: bool) -> None:
+        """Raises ``ImageUnreadable`` for the second time, and whenever it is asked again (:meth:`check`).
+
+        A machine that stalls or runs out of memory ends workers, too. So what may be its doing counts again only when
+        other photographs, of which there were ``answered`` so far, have been answered in between.
+        """
+        deaths, since = self._deaths.pop(digest, 0), self._answered_at.pop(digest, answered)
+        self._deaths[digest] = deaths + (is_certain or not deaths or answered > since)
+        self._answered_at[digest] = answered
         if len(self._deaths) > self._most:
-            del self._deaths[next(iter(self._deaths))]
+            oldest = next(iter(self._deaths))
+            del self._deaths[oldest], self._answered_at[oldest]
         self.check(digest)
 
     def check(self, digest: bytes) -> None:

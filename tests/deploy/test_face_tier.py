@@ -31,7 +31,19 @@ def test_pods_are_confined_as_the_services() -> None:
         assert ours[name] == theirs[name]
     for name in ("securityContext", "image"):
         assert container()[name] == theirs["containers"][0][name]
-    assert thing("NetworkPolicy")["spec"]["egress"] == []
+
+
+def test_only_the_service_and_the_scraper_come_in() -> None:
+    policy, deployment = thing("NetworkPolicy")["spec"], thing("Deployment")["spec"]
+    [service] = [found for found in objects() if found["kind"] == "Deployment"]
+    assert policy["podSelector"] == deployment["selector"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == []
+    [rule] = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": container()["ports"][0]["name"]}]
+    caller, scraper = rule["from"]
+    assert caller == {"podSelector": service["spec"]["selector"]}
+    assert scraper == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def test_it_runs_a_command_that_there_is_and_drains() -> None:

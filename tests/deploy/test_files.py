@@ -5,6 +5,8 @@ There is no Docker and no cluster here: that images build and pods run is not sh
 
 import json
 import re
+import shutil
+import subprocess
 from itertools import chain
 from typing import Any
 
@@ -245,6 +247,18 @@ def test_pods_are_confined() -> None:
         assert mounted == {volume["name"] for volume in pod["volumes"]}
         assert "/var/lib/checkin" in {mount["mountPath"] for mount in container["volumeMounts"]}
     assert len({pod["containers"][0]["image"] for _, pod in pods()}) == 1
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_puts_the_manifests_together() -> None:
+    """Which asks no cluster; `migrate` and the Secrets are applied by themselves."""
+    command = ["kubectl", "kustomize", str(KUBERNETES)]
+    made = list(yaml.safe_load_all(subprocess.check_output(command, text=True)))
+    listed = parsed("kubernetes/kustomization.yaml")["resources"]
+    written = [thing for name in listed for thing in yaml.safe_load_all(text(f"kubernetes/{name}"))]
+    names = {(thing["kind"], thing["metadata"]["name"]) for thing in written}
+    assert {(thing["kind"], thing["metadata"]["name"]) for thing in made} == names
+    assert {thing["metadata"].get("namespace", "checkin") for thing in made} == {"checkin"}
 
 
 def test_commands_are_the_services() -> None:

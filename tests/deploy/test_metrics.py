@@ -241,6 +241,14 @@ NIGHTS: Mapping[str, tuple[Mapping[str, str], set[str]]] = {
         },
         {"CheckinFrameSuspect"},
     ),
+    "a replica of the face tier is away": (
+        {'up{job="checkin"}': "1x40", "checkin_face_tier_away": "0x10 1x30"},
+        {"CheckinFaceTierAway"},
+    ),
+    "photographs take long": (
+        {'up{job="checkin"}': "1x40", "checkin_face_analysis_seconds": "0.2x10 1.5x30"},
+        {"CheckinFacesSlow"},
+    ),
     "next year is not published": (
         {'up{job="checkin"}': "1x200", "checkin_calendar_end_timestamp_seconds": f"{30 * 86400}x200"},
         {"CheckinCalendarEnds"},

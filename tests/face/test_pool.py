@@ -121,6 +121,19 @@ async def test_the_second_death_on_a_photograph_is_the_last_and_makes_it_unreada
             await pool.analyse(engines.CRASH + b"#")
 
 
+async def test_a_stall_of_the_machine_is_no_photographs_fault() -> None:
+    """What hangs counts again only when others have been answered in between."""
+    async with fixed_pool(workers=1, spares=0) as pool:
+        for _ in range(2):
+            with pytest.raises(PoolTimeout):
+                await pool.analyse(engines.HANG)
+        assert (await pool.analyse(b"wang")).faces == 1
+        for _ in range(2):
+            with pytest.raises(ImageUnreadable, match="Take another one"):
+                await pool.analyse(engines.HANG)
+        assert pool.stats.failures == 3
+
+
 async def test_a_full_queue_refuses_at_once() -> None:
     async with fixed_pool(workers=1, spares=0, queue_limit=1) as pool:
         running = asyncio.create_task(pool.analyse(b"slow#1"))

@@ -306,8 +306,14 @@ async def test_the_server_lets_nothing_be_asked_but_an_analysis(pair: Pair) -> N
         for method, path, headers, status in asked:
             async with session.request(method, path, headers=headers) as answer:
                 assert answer.status == status, (method, path)
+        async with session.post(infer_path(ENGINE), data=without_a_length(), headers=token) as answer:
+            assert answer.status == 413
         async with session.get("/metrics") as told:
             assert "checkin_face_queue_length 0.0" in await told.text()
+
+
+async def without_a_length() -> AsyncIterator[bytes]:
+    yield b"{}"
 
 
 async def test_the_server_keeps_and_logs_nothing_of_what_it_is_sent(pair: Pair) -> None:
