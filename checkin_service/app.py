@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -52,6 +52,7 @@ from checkin_service.usecases.overdue_reviews import count_overdue
 from checkin_service.usecases.pair_key_store import pair_key_store
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.usable_references import settle_references
+from checkin_service.usecases.viewings import Viewings
 from checkin_service.web.admission import Admission
 from checkin_service.web.check_ins import judge_of
 from checkin_service.web.context import SERVICES, Services
@@ -229,7 +230,7 @@ async def _open_services(
         faces = TracedFaces(faces, traces)
     if missing := tuple(name for name in MECHANISMS if name not in faces.stats.confined_by):
         log.warning("faces_not_confined", missing=missing)
-    policy = _policy(settings)
+    policy = policy_of(settings)
     await _settle_references(database, models_of(settings))
     return Services(
         settings=settings,
@@ -249,6 +250,7 @@ async def _open_services(
         box=Box(*settings.service_box),
         clock=clock,
         watch=Watch(database, settings.event_streams),
+        viewings=Viewings(database),
     )
 
 
@@ -372,7 +374,8 @@ def models_of(settings: Settings) -> tuple[str, ...]:
     return tuple(MODELS[encoder] for encoder in ENCODERS[settings.face_engine])
 
 
-def _policy(settings: Settings) -> Policy:
+def policy_of(settings: Settings) -> Policy:
+    """What photographs are judged by."""
     points = [operating_points(model_id)[settings.operating_point] for model_id in models_of(settings)]
     return Policy(
         settings.attempts_per_day,
@@ -408,24 +411,37 @@ async def _reload_token_keys(token_keys: TokenKeys) -> None:
 
 
 async def _sweep_for_ever(services: Services) -> None:
-    database = services.database
+    """One after the other, and none that fails keeps those after it from their turn."""
     warned_on: date | None = None
     restored = False
+
+    async def deletions() -> None:
+        nonlocal restored
+        restored = await _notice_restore(services.database) or restored
+        since = None if restored else UNFINISHED
+        await _finish_deletions(services.database, services.keys, services.evidence, since)
+        restored = False
+
+    async def observe() -> None:
+        nonlocal warned_on
+        warned_on = await _observe(services.database, services.metrics, warned_on)
+
     while True:
-        try:
-            restored = await _notice_restore(database) or restored
-            since = None if restored else UNFINISHED
-            await _finish_deletions(database, services.keys, services.evidence, since)
-            restored = False
-            await _reload_token_keys(services.token_keys)
-            await sweep(database)
-            warned_on = await _observe(database, services.metrics, warned_on)
-        except SWEEP_FAILURES as error:
-            # the next round finds the same work; the status never waited for it
-            log.warning("sweep_failed", error=type(error).__name__)
-        except Exception as error:  # noqa: BLE001  a defect of ours must not end the sweeping
-            log.critical("defect", error=type(error).__name__, at=place_of(error))
+        await _attempt(deletions())
+        await _attempt(_reload_token_keys(services.token_keys))
+        await _attempt(sweep(services.database))
+        await _attempt(observe())
         await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+async def _attempt(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except SWEEP_FAILURES as error:
+        # the next round finds the same work; the status never waited for it
+        log.warning("sweep_failed", error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001  a defect of ours must not end the sweeping
+        log.critical("defect", error=type(error).__name__, at=place_of(error))
 
 
 async def _observe(database: Database, metrics: Metrics, warned_on: date | None) -> date:

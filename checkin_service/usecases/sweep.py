@@ -5,6 +5,7 @@ Also what a newer calendar changes of windows, should whoever imported it have b
 from datetime import datetime
 
 from checkin_service.adapters.postgres import check_ins, tasks
+from checkin_service.adapters.postgres.audit import SETTLED_IN
 from checkin_service.adapters.postgres.database import Connection, Database
 from checkin_service.adapters.postgres.feed import record_change
 from checkin_service.adapters.postgres.tasks import TaskHead
@@ -13,6 +14,10 @@ from checkin_service.usecases.purge import clear_in_passing
 from checkin_service.usecases.recompute_windows import recompute_windows
 
 BATCH = 50
+
+ANNOUNCED_IN = SETTLED_IN
+"""How long after a window what was received in it may still be on its way into the database. Only then its end is told:
+what the feed calls expired, an order alone takes back."""
 
 # How the end of a window is announced in the feed, by the state the task has then. Completed is no news. A suspended
 # task is not over, however late it is: its end is announced once it is resumed.
@@ -32,7 +37,7 @@ async def sweep(database: Database) -> int:
     after: tuple[datetime, str] | None = None
     while True:
         async with database.transaction() as connection:
-            due = await tasks.due_tasks(connection, after, BATCH)
+            due = await tasks.due_tasks(connection, ANNOUNCED_IN, after, BATCH)
             announced += sum([await _announce(connection, head) for head in due])
         if len(due) < BATCH:
             break

@@ -687,6 +687,7 @@ async def metrics(stage: Stage) -> str:
     return await (await stage.client.get("/metrics")).text()
 
 
+@pytest.mark.usefixtures("sweeping")
 @pytest.mark.parametrize(
     ("today", "warned"), [("2026-11-01T23:59:59+08:00", []), ("2026-11-02T00:00:00+08:00", [59])]
 )

@@ -110,6 +110,7 @@ async def test_overdue_after_five_working_days(stage: Stage) -> None:
     assert [r["overdue"] for r in await queue(stage)] == [True]
 
 
+@pytest.mark.usefixtures("sweeping")
 async def test_overdue_reviews_are_counted_and_warned_of(
     stage: Stage, stores: EmbeddedStores, tmp_path: Path
 ) -> None:

@@ -15,12 +15,15 @@ import pytest
 from checkin_service import app
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres import feed, tasks
+from checkin_service.adapters.postgres.audit import SETTLED_IN
 from checkin_service.adapters.postgres.database import Connection, Database, open_database
 from checkin_service.adapters.postgres.tasks import TaskHead
+from checkin_service.ports import KeysUnavailable
 from checkin_service.usecases import register_task
 from checkin_service.usecases import sweep as sweep_module
 from checkin_service.usecases.sweep import sweep
-from tests.service.conftest import SetClock
+from tests.service.conftest import SetClock, sweep_for_ever
+from tests.service.situations import services_of
 from tests.service.stage import Json, Reply, Stage, members_digest, photo_of, running_service
 from tests.service.window import (
     CLOSES_AT,
@@ -677,7 +680,7 @@ async def test_two_sweeps_at_once_write_down_one_end(stage: Stage) -> None:
 async def test_without_lock_and_mark_two_sweeps_would_write_it_twice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unlocked(connection: Connection, after: object, limit: int) -> list[TaskHead]:
+    async def unlocked(connection: Connection, *_: object) -> list[TaskHead]:
         head = await tasks.read_head(connection, "T1")
         return [head] if head else []
 
@@ -703,6 +706,7 @@ async def test_a_sweep_removes_what_nothing_can_use_any_more(stage: Stage) -> No
 
 
 @OWN_SERVICE
+@pytest.mark.usefixtures("sweeping")
 async def test_a_running_service_sweeps_by_itself_and_survives_failures(
     database_url: str, stores: EmbeddedStores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -722,6 +726,44 @@ async def test_a_running_service_sweeps_by_itself_and_survives_failures(
             while not await ended(stage):  # noqa: ASYNC110  the event is in the database
                 await asyncio.sleep(0.01)
     assert not failures
+
+
+@OWN_SERVICE
+async def test_a_task_ends_while_the_key_store_is_away(
+    database_url: str, stores: EmbeddedStores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has to be done beside it waits, and it does not."""
+    tried = asyncio.Event()
+
+    async def away(*_: object) -> None:
+        tried.set()
+        raise KeysUnavailable
+
+    async with running_service(database_url, stores.redis_url or "", tmp_path) as stage:
+        await stage.register("T1", approved_at="2026-01-05T10:00:00+08:00")
+        monkeypatch.setattr(app, "_finish_deletions", away)
+        monkeypatch.setattr(app, "SWEEP_INTERVAL_S", 0.02)
+        sweeping = asyncio.create_task(sweep_for_ever(services_of(stage)))
+        async with asyncio.timeout(10):
+            while not await ended(stage):  # noqa: ASYNC110  the event is in the database
+                await asyncio.sleep(0.01)
+        sweeping.cancel()
+    assert tried.is_set()
+
+
+@OWN_SERVICE
+async def test_an_end_is_told_when_nothing_of_the_window_can_be_on_its_way_any_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the feed calls expired, an order alone takes back."""
+    monkeypatch.setattr(sweep_module, "ANNOUNCED_IN", SETTLED_IN)
+    await stage.set_clock(NOON)
+    await stage.register("T1", approved_at=OPENS_AT.isoformat())
+    told = []
+    for at in (CLOSES_AT, CLOSES_AT + SETTLED_IN - MICROSECOND, CLOSES_AT + SETTLED_IN):
+        await swept(stage, at)
+        told.append(len(await ended(stage)))
+    assert told == [0, 0, 1]
 
 
 @OWN_SERVICE
