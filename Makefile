@@ -4,7 +4,7 @@
 # make demo  play the whole story on real faces against a service of its own
 # make bench  measure how fast everything is and write it into docs/performance.md (BENCH_QUICK=1: in minutes, prints only)
 # make portraits  write public-domain photographs to .artifacts/portraits, for trying the API by hand
-# make sbom  write a bill of materials of the runtime's packages to .artifacts/sbom.json
+# make sbom  write bills of materials of the service's packages and of the face tier's to .artifacts/sbom*.json
 # make audit  look for known vulnerabilities of these packages, where the network allows
 # make lock  resolve the dependencies anew after pyproject.toml changed
 PYTHON ?= python3

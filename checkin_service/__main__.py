@@ -5,7 +5,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from checkin_service.adapters.embedded import (
 )
 from checkin_service.adapters.key_file import KeyFileError
 from checkin_service.adapters.notice_file import read_notice
-from checkin_service.adapters.postgres import persons
 from checkin_service.adapters.postgres.database import DatabaseSetupError, open_database
 from checkin_service.adapters.postgres.key_store import migrate_key_store_at
 from checkin_service.adapters.postgres.migrate import migrate_at
@@ -39,23 +38,33 @@ from checkin_service.adapters.token_keys import (
 )
 from checkin_service.app import (
     Stores,
+    configured_faces,
     evidence_store,
     make_app,
     models_of,
     open_key_store,
     open_template_keys,
+    policy_of,
     tier_engine,
     tier_token,
     worker_pool,
 )
+from checkin_service.bulk.enrol import Enroller, Rest, enough_at_once, enrol_list
+from checkin_service.bulk.enrolment_list import Listed, ListFaults, read_list
+from checkin_service.bulk.photo_folder import PhotoFolder
+from checkin_service.bulk.report import told, written_report
 from checkin_service.core_files import leave_no_core_file
 from checkin_service.domain.audit import AuditHead
 from checkin_service.domain.retention import POLICY_VERSION
 from checkin_service.logs import configure_logs
 from checkin_service.ports import StoreUnavailable
+from checkin_service.progress import Progress
 from checkin_service.settings import SettingError, Settings, read_settings
 from checkin_service.simulator import SimulationError, add_options, read_options, simulate
 from checkin_service.usecases.after_restore import after_restore
+from checkin_service.usecases.caller import SYSTEM, Caller
+from checkin_service.usecases.coverage import measure_coverage
+from checkin_service.usecases.enrol_listed import Standing
 from checkin_service.usecases.finish_deletions import finish_deletions
 from checkin_service.usecases.import_calendar import Imported, import_calendar
 from checkin_service.usecases.pair_key_store import record_adoption
@@ -63,6 +72,8 @@ from checkin_service.usecases.purge import find_overdue, purge
 from checkin_service.usecases.rekey import record_rekey, rekey
 from checkin_service.usecases.sweep import sweep
 from checkin_service.usecases.verify_audit import compare_audit, verify_audit
+from checkin_service.web.messages import Language
+from checkin_service.web.persons import MAX_PHOTOS
 from checkin_service.web.routes import SCOPES
 from checkin_service.web.server import BACKLOG, drain, make_runner, raise_file_limit
 from face import FINGERPRINT, WorkerFailed
@@ -97,6 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     except START_FAILURES as error:
         print(f"checkin_service {options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -130,6 +143,21 @@ def _parser() -> argparse.ArgumentParser:
         ),
     ):
         commands.add_parser(name, help=summary).set_defaults(run=run)
+    enrolled = commands.add_parser(
+        "enrol", help="enrol everybody on a list, docs/operations.md; again, it goes on where it was cut off"
+    )
+    enrolled.add_argument(
+        "list", type=Path, help="CSV in UTF-8: person_id, photo, and what else the page names"
+    )
+    enrolled.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="where the files lie; else beside the list"
+    )
+    enrolled.add_argument(
+        "--report", type=Path, metavar="FILE", help="who was not enrolled and why; else LIST.refused.csv"
+    )
+    enrolled.add_argument("--language", type=Language, choices=list(Language), default=Language.ZH_CN)
+    enrolled.add_argument("--actor", default="operator", help="who answers for it, for the audit")
+    enrolled.set_defaults(run=_enrol)
     imported = commands.add_parser(
         "calendar-import", help="put a year's rest days in force, as the State Council has published them"
     )
@@ -277,6 +305,47 @@ def _told(imported: Imported) -> str:
     return "\n".join(lines)
 
 
+def _enrol(settings: Settings, options: argparse.Namespace) -> None:
+    """Ends with 1 when the list can't be used, and nobody was enrolled, or when anybody on it could not be enrolled."""
+    folder = PhotoFolder(options.photos or options.list.parent)
+    try:
+        with Progress("lines read") as tell:
+            listed = read_list(options.list, folder, settings.enrolment_basis, tell)
+    except ListFaults as faults:
+        for sentence in told(faults, options.language):
+            print(sentence, file=sys.stderr)
+        print(f"{options.list}: {faults}; nobody was enrolled", file=sys.stderr)
+        sys.exit(1)
+    with _databases(settings) as found:
+        _run(_enrol_all(*found, options, folder, listed))
+
+
+async def _enrol_all(
+    settings: Settings,
+    url: str,
+    key_store_url: str,
+    options: argparse.Namespace,
+    folder: PhotoFolder,
+    listed: Sequence[Listed],
+) -> None:
+    at_once = enough_at_once(settings.face_workers)
+    settings = replace(settings, face_queue=max(settings.face_queue, at_once * MAX_PHOTOS))
+    report_path = options.report or options.list.with_suffix(".refused.csv")
+    async with (
+        open_database(url, settings.database_connections) as database,
+        open_template_keys(settings, key_store_url, database) as keys,
+        configured_faces(settings) as faces,
+    ):
+        caller = Caller(SYSTEM.iss, options.actor, frozenset())
+        enroller = Enroller(database, keys, faces, policy_of(settings), caller, folder, at_once)
+        with written_report(report_path, options.language) as report, Progress("persons") as tell:
+            counts = await enrol_list(enroller, listed, report, tell)
+    print(", ".join(f"{kind}: {counts[kind]}" for kind in (*Standing, *Rest)))
+    if counts[Rest.REFUSED] or counts[Rest.UNAVAILABLE] or counts[Rest.LEFT]:
+        print(f"who and why: {report_path}; run it again once that is settled")
+        sys.exit(1)
+
+
 def _purge(settings: Settings, options: argparse.Namespace) -> None:
     """Ends with 1 when anything that should go is there, or had to stay because the object store is away."""
 
@@ -291,7 +360,8 @@ def _purge(settings: Settings, options: argparse.Namespace) -> None:
                 told: dict[str, Any] = {"policy_version": POLICY_VERSION, "overdue": overdue}
                 clean = not overdue
             else:
-                receipt = await purge(database, ErasureLog(keys), store)
+                with Progress("removed") as tell:
+                    receipt = await purge(database, ErasureLog(keys), store, tell)
                 told, clean = asdict(receipt), not receipt.unfinished
         print(json.dumps(told, default=str))
         if not clean:
@@ -353,7 +423,8 @@ def _rekey(settings: Settings, _: argparse.Namespace) -> None:
             open_database(url, max_connections=1) as database,
             open_template_keys(reachable, key_store_url, database) as keys,
         ):
-            told = await rekey(keys, _say_progress)
+            with Progress("data keys") as tell:
+                told = await rekey(keys, tell)
             await record_rekey(database, "operator", told)
         print(f"{told.done} data keys are wrapped by {told.current} now")
         for key_id in told.retired:
@@ -369,16 +440,13 @@ def _rekey(settings: Settings, _: argparse.Namespace) -> None:
         _run(work(*found))
 
 
-def _say_progress(done: int, total: int) -> None:
-    print(f"{done} of {total}", flush=True)
-
-
 def _coverage(settings: Settings, _: argparse.Namespace) -> None:
     models = models_of(settings)
 
     async def work(url: str) -> None:
-        async with open_database(url, max_connections=1) as database, database.connection() as connection:
-            found = await persons.read_coverage(connection, models[0])
+        async with open_database(url, max_connections=1) as database:
+            with Progress("references and persons") as tell:
+                found = await measure_coverage(database, models[0], tell)
         for model_id in sorted({*models, FINGERPRINT, *found.having}):
             have = found.having.get(model_id, 0)
             print(f"{model_id}: {have} references have it, {found.references - have} lack it")

@@ -12,6 +12,7 @@ from checkin_service.adapters.postgres import deferred
 from checkin_service.adapters.postgres.database import Database
 from checkin_service.metrics import Metrics
 from checkin_service.usecases.judge_deferred import judge_next
+from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.submit_check_in import Judge
 from checkin_service.web.admission import Admission
 from checkin_service.web.problems import OUR_FAILURES, place_of
@@ -24,6 +25,8 @@ _LOOKS = 5
 PROMISED_S = 300
 _NEWEST_SHARE = 0.3
 
+# `judge_next` refuses for what is to be tried again, too
+UNAVAILABLE: tuple[type[BaseException], ...] = (*OUR_FAILURES, Refusal)
 log = structlog.get_logger("checkin_service.overload")
 
 
@@ -101,7 +104,7 @@ async def _judge_one(judge: Judge, admission: Admission) -> bool:
     """Whether there may be more to do at once."""
     try:
         found, answer = await judge_next(judge)
-    except OUR_FAILURES as error:
+    except UNAVAILABLE as error:
         log.warning("deferred_unavailable", error=type(error).__name__)
         return False
     except Exception as error:  # noqa: BLE001  a defect of ours must not end the judging

@@ -16,10 +16,11 @@ from geofence.fence import CircleFence, Fence, PolygonFence
 from geofence.frames import Frame, from_wgs84, on_earth, to_wgs84
 from geofence.geojson import parse_fence
 from geofence.locate import Location, Zone, locate, r95_factor, zone_at
-from geofence.position import DEFAULT_RULES, SHENZHEN, Box, Fix, FixRules, is_plausible
+from geofence.position import DEFAULT_RULES, EARTH, SHENZHEN, Box, Fix, FixRules, is_plausible
 
 __all__ = [
     "DEFAULT_RULES",
+    "EARTH",
     "SHENZHEN",
     "Box",
     "CircleFence",

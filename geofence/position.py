@@ -35,6 +35,7 @@ class Box:
 
 
 SHENZHEN = Box(south=22.3, north=23.2, west=113.6, east=115.5)
+EARTH = Box(south=-90, north=90, west=-180, east=180)
 
 
 @dataclass(frozen=True, slots=True)

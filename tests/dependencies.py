@@ -3,8 +3,9 @@
     python -m tests.dependencies sbom .artifacts/sbom.json
     python -m tests.dependencies audit [--advisories URL]
 
-Both speak of the packages of requirements/runtime.txt with their hashes, which is what is installed: they are made a
-project of their own, resolved by uv (which asks the package index), and held against that file.
+Both speak of the packages of requirements/runtime.txt, and then of requirements/face-tier.txt, with their hashes, which
+is what is installed: they are made a project of their own, resolved by uv (which asks the package index), and held
+against that file. The face tier's bill lies beside the service's: .artifacts/sbom-face-tier.json.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNTIME = ROOT / "requirements/runtime.txt"
+RUNTIME, FACE_TIER = ROOT / "requirements/runtime.txt", ROOT / "requirements/face-tier.txt"
 UV = Path(sys.executable).parent / "uv"
 EXPORT = ("export", "--quiet", "--frozen", "--no-emit-project", "--no-header", "--no-annotate")
 FAILED = 2  # uv could not do what it was asked; 1 says that it found something
@@ -50,16 +51,16 @@ def project(requirements: str, pyproject: str) -> str:
 
 
 @contextmanager
-def locked() -> Iterator[Path]:
+def locked(requirements: Path) -> Iterator[Path]:
     """A folder with that project and its lock. Raises `Unreachable`."""
     with tempfile.TemporaryDirectory(prefix="checkin-locked-") as name:
         folder = Path(name)
-        text = project(RUNTIME.read_text("utf-8"), (ROOT / "pyproject.toml").read_text("utf-8"))
+        text = project(requirements.read_text("utf-8"), (ROOT / "pyproject.toml").read_text("utf-8"))
         (folder / "pyproject.toml").write_text(text, "utf-8")
         uv(folder, "lock", "--quiet")
         again = uv(folder, *EXPORT, "--no-default-groups").stdout
-        if again != RUNTIME.read_text("utf-8"):
-            sys.exit("requirements/runtime.txt is not what its own pins resolve to: make lock")
+        if again != requirements.read_text("utf-8"):
+            sys.exit(f"requirements/{requirements.name} is not what its own pins resolve to: make lock")
         yield folder
 
 
@@ -72,9 +73,9 @@ def uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def sbom(target: Path) -> int:
+def sbom(requirements: Path, target: Path) -> int:
     """Writes a CycloneDX bill of materials."""
-    with locked() as folder:
+    with locked(requirements) as folder:
         made = uv(folder, *EXPORT, "--format=cyclonedx1.5", "--preview-features=sbom-export").stdout
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(made, "utf-8")
@@ -82,12 +83,12 @@ def sbom(target: Path) -> int:
     return 0
 
 
-def audit(advisories: str | None) -> int:
+def audit(requirements: Path, advisories: str | None) -> int:
     """1 when there are advisories of a package, which are printed."""
     elsewhere = [f"--service-url={advisories}"] if advisories else []
-    with locked() as folder:
+    with locked(requirements) as folder:
         done = uv(folder, "audit", "--frozen", "--preview-features=audit-command", *elsewhere)
-    print(done.stdout + done.stderr, end="")
+    print(f"requirements/{requirements.name}:\n{done.stdout}{done.stderr}", end="")
     return done.returncode
 
 
@@ -99,7 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("audit").add_argument("--advisories", help="a mirror of the database")
     options = parser.parse_args(arguments)
     try:
-        return sbom(options.target) if options.command == "sbom" else audit(options.advisories)
+        if options.command == "audit":
+            return max([audit(requirements, options.advisories) for requirements in (RUNTIME, FACE_TIER)])
+        sbom(RUNTIME, options.target)
+        return sbom(FACE_TIER, options.target.with_stem(f"{options.target.stem}-face-tier"))
     except Unreachable as error:
         print(f"{options.command}: NOT DONE, for {error}", file=sys.stderr)
         return 0

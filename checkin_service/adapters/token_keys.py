@@ -132,7 +132,7 @@ def _is_url(source: str) -> bool:
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise KeySetError(f"the key set {path} can't be read: {error}") from error
 
 
@@ -142,7 +142,7 @@ async def _fetch(url: str) -> str:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             response.raise_for_status()
             return await response.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
         raise KeySetError(f"the key set {url} can't be fetched: {error}") from error
 
 

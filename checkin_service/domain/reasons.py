@@ -57,6 +57,14 @@ class PhotoWarning(StrEnum):
     UNLIKE_OTHERS = "unlike_others"
 
 
+class NotEnrolled(StrEnum):
+    """Why a person of an enrolment list is left out, beside what the call for one person refuses."""
+
+    FILE_MISSING = "file_missing"
+    FILE_UNUSABLE = "file_unusable"
+    TAKEN_BACK = "taken_back"
+
+
 class NextStep(StrEnum):
     """What a roster member should do next about one task."""
 

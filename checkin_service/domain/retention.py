@@ -93,7 +93,7 @@ POLICY: Mapping[Kind, Rule] = {
         "copied positions come within one round",
     ),
     Kind.EVIDENCE: Rule(
-        "selfies with a verdict on their face, encrypted, and where those in review were taken",
+        "selfies of check-ins that were accepted or went to people, encrypted, and where the latter were taken",
         OBJECTION,
         _OVER,
         _OBJECTION,

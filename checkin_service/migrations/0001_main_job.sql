@@ -194,7 +194,9 @@ CREATE TABLE processing_record (
     pseudonym bytea NOT NULL,
     at        timestamptz NOT NULL DEFAULT checkin_now(),
     kind      text NOT NULL CHECK (kind IN ('enrolled', 'consent_given', 'consent_withdrawn', 'erased')),
-    details   jsonb NOT NULL
+    details   jsonb NOT NULL,
+    -- of an enrolment: what tells its photographs again, and only to whoever has the pseudonyms' key
+    photos_digest bytea CHECK (photos_digest IS NULL OR kind = 'enrolled')
 );
 CREATE INDEX processing_record_age ON processing_record (at);
 CREATE INDEX processing_record_pseudonym ON processing_record (pseudonym);
@@ -705,7 +707,7 @@ SELECT r.check_in_id, r.answer, r.facts, r.received_at, r.ended = 'abandoned' IS
           AND x.shanghai_day = (r.received_at AT TIME ZONE 'Asia/Shanghai')::date) AS counted_today,
        f.version, f.effective_at, f.registered_address, f.frame, f.fence, f.buffer_m,
        s.photos, s.model_ids, s.sealed,
-       coalesce((SELECT h.actions FROM challenge h WHERE h.challenge_id = r.challenge_id), '{}') AS actions,
+       (SELECT h.actions FROM challenge h WHERE h.challenge_id = r.challenge_id) AS actions,
        k.kept_ids, k.kept_days, k.kept_digests, k.kept_model_ids, k.kept_sealed
 FROM receipt r
 JOIN task t USING (task_id)

@@ -22,4 +22,4 @@ class Caller:
 
 
 SYSTEM = Caller("checkin_service", "system", frozenset())
-"""Who answers for what no caller asked for. Tokens never name this issuer, see `adapters/token_keys.py`."""
+"""Who answers for what no caller asked for. No token is taken that names this issuer, see `web/auth.py`."""

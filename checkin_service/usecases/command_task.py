@@ -102,11 +102,11 @@ async def command_task(
             await write_audit(connection, caller.iss, caller.sub, command.name, task_id, details)
         for change in changes:
             await record_change(connection, task_id, change, head.read_at)
-    async with database.connection() as connection:
+        # before the commit: whoever is told of a failure has changed nothing, and may send the same `If-Match` again
         status = await tasks.read_status(connection, task_id)
-    if status is None:
-        raise RuntimeError("a commanded task has no status")
-    return status
+        if status is None:
+            raise RuntimeError("a commanded task has no status")
+        return status
 
 
 async def _lock(connection: Connection, task_id: str) -> TaskHead:

@@ -48,7 +48,7 @@ async def _lock(connection: Connection, caller: Caller, review_id: UUID) -> tupl
     review = await _read(connection, review_id)
     await persons.lock_person(connection, review.person_id)
     await tasks.lock_task(connection, review.task_id)
-    facts = await reviews.read_facts(connection, review_id, caller.iss, caller.sub)
+    facts = await reviews.read_facts(connection, review_id, caller.sub)
     if facts is None:
         # the person was erased meanwhile
         raise Refusal("not_found")

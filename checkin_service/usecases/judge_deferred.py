@@ -12,7 +12,7 @@ from checkin_service.adapters.postgres.deferred import Deferred
 from checkin_service.ports import FaceEngine
 from checkin_service.usecases.deferral import open_submission
 from checkin_service.usecases.refusals import Refusal
-from checkin_service.usecases.submit_check_in import Judge, data_key_of, judge_received, look
+from checkin_service.usecases.submit_check_in import Judge, judge_received, look
 from face import Analysis, ImageError, PoolStats
 
 # After a failure of ours, for what failed to come back, and lest one submission keep all others waiting.
@@ -72,7 +72,7 @@ async def _judge(judge: Judge, leased: Deferred) -> dict[str, Any]:
     loaded = await look(judge.database, check_in_id)
     if loaded.answer is not None:
         return loaded.answer
-    data_key = await data_key_of(judge.keys, loaded)
+    data_key = await judge.keys.find(loaded.key_id)
     if data_key is None:
         # taken back between the lease and here
         raise Refusal("consent_required")

@@ -79,7 +79,11 @@ async def keep_frame(
         raise Refusal("challenge_invalid")
     if not challenge.actions:
         return
-    shown, data_key = _shown(await _analysed(faces, photo)), await keys.find(challenge.key_id)
+    try:
+        shown = _shown(await faces.analyse(photo))
+    except ImageError as error:
+        raise Refusal("image_unreadable") from error
+    data_key = await keys.find(challenge.key_id)
     if shown is None or data_key is None:
         return
     sealed = seal_all(data_key, person_id, [shown])
@@ -98,12 +102,12 @@ async def judge_frames(
 ) -> str:
     """What the test showed: the liveness provider's code, or `other_face` when frames are not of the selfie's person.
 
-    Frames in the submission stand for those that were sent beforehand under the same number.
+    Frames in the submission stand for those that were sent beforehand under the same number. Raises `face.ImageError`.
     """
     if challenge.session:
         return await liveness.judge((), challenge.actions, _session(data_key, check_in, challenge.session))
     frames = _kept(data_key, check_in.submission.person_id, challenge)
-    sent = await asyncio.gather(*(_analysed(faces, photo) for photo in check_in.burst))
+    sent = await asyncio.gather(*(faces.analyse(photo) for photo in check_in.burst))
     frames |= {number: shown for number, analysis in enumerate(sent) if (shown := _shown(analysis))}
     in_order = [frames[number] for number in sorted(frames)]
     if not all(_same_person(policy, selfie.templates, frame) for frame in in_order):
@@ -119,13 +123,6 @@ def _session(data_key: bytes | None, check_in: CheckIn, sealed: bytes) -> bytes 
         return data_key and unseal(data_key, sealed, *_binding(submission.person_id, submission.challenge_id))
     except SealBroken:
         return None
-
-
-async def _analysed(faces: FaceEngine, photo: bytes) -> Analysis:
-    try:
-        return await faces.analyse(photo)
-    except ImageError as error:
-        raise Refusal("image_unreadable") from error
 
 
 def _shown(analysis: Analysis) -> Templates | None:

@@ -37,23 +37,37 @@ class _Run:
     purge_id: int
     kind: Kind
     before: datetime
+    removed: Callable[[int], None]
 
     async def count(self, connection: Connection, number: int) -> None:
         if number:
             await purges.add_to_receipt(connection, self.purge_id, self.kind, number)
+        self.removed(number)
 
 
-async def purge(database: Database, log: ErasureLog, store: ObjectStore) -> PurgeReceipt:
-    """The receipt. While the object store is away rows go all the same: nobody can read their objects then, and the
-    next purge removes these."""
+async def purge(
+    database: Database, log: ErasureLog, store: ObjectStore, tell: Callable[[int], None]
+) -> PurgeReceipt:
+    """The receipt. `tell` is given how much is removed so far, again and again.
+
+    While the object store is away rows go all the same: nobody can read their objects then, and the next purge removes
+    these.
+    """
     async with database.transaction() as connection:
         receipt = await purges.begin_receipt(connection, POLICY_VERSION)
         await _audit(connection, receipt, {})
     unfinished: list[Kind] = []
+    so_far = 0
+
+    def removed(number: int) -> None:
+        nonlocal so_far
+        so_far += number
+        tell(so_far)
+
     for kind, rule in POLICY.items():
-        work = _WORK.get(kind, _purge_rows)
+        work, before = _WORK.get(kind, _purge_rows), receipt.started_at - rule.period
         try:
-            await work(_Run(database, log, store, receipt.purge_id, kind, receipt.started_at - rule.period))
+            await work(_Run(database, log, store, receipt.purge_id, kind, before, removed))
         except StoreUnavailable:
             unfinished.append(kind)
     async with database.transaction() as connection:

@@ -21,7 +21,7 @@ from checkin_service.domain.reasons import Doubt
 from checkin_service.usecases.look_alikes import opened
 from checkin_service.usecases.templates import open_all
 from face import DLIB_RESNET_MODEL, FINGERPRINT, Templates, alike_pairs, is_copy, resemblance
-from geofence import Box, Fence, Frame, parse_fence
+from geofence import EARTH, Fence, Frame, parse_fence
 
 # On a roster of many strangers chance alone makes some pairs; nobody looks at more.
 MOST_PAIRS = 100
@@ -52,7 +52,7 @@ class Readiness:
 
 
 async def read_readiness(
-    database: Database, keys: TemplateKeys, policy: Policy, box: Box, task_id: str
+    database: Database, keys: TemplateKeys, policy: Policy, task_id: str
 ) -> Readiness | None:
     """None when there is no such task."""
     point = policy.operating_points[0]
@@ -66,21 +66,21 @@ async def read_readiness(
         others = await reports.read_other_fences(connection, task_id)
         roster = await persons.read_roster(connection, task_id, None, point.model_id) if tells else None
     look_alikes = await _find_look_alikes(database, keys, point, *roster) if roster else None
-    return Readiness(head, members, _measure(fences, others, box), look_alikes)
+    return Readiness(head, members, _measure(fences, others), look_alikes)
 
 
 # --- Fences ---
 
 
 def _measure(
-    fences: Sequence[FenceVersion], others: Sequence[FenceVersion], box: Box
+    fences: Sequence[FenceVersion], others: Sequence[FenceVersion]
 ) -> list[tuple[FenceVersion, FenceFigures]]:
-    drawn = [_drawn(version, box) for version in (*fences, *others)]
+    drawn = [_drawn(version) for version in (*fences, *others)]
     return [(version, _figures(version, fence, drawn)) for version, fence in zip(fences, drawn, strict=False)]
 
 
-def _drawn(version: FenceVersion, box: Box) -> Fence:
-    return parse_fence(version.fence, Frame(version.frame), box)
+def _drawn(version: FenceVersion) -> Fence:
+    return parse_fence(version.fence, Frame(version.frame), EARTH)
 
 
 def _figures(version: FenceVersion, fence: Fence, drawn: Iterable[Fence]) -> FenceFigures:

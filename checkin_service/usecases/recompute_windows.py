@@ -93,7 +93,7 @@ async def _decide(
 ) -> ReviewState | None:
     """None when it stays as it is: it became moot, or people have to look at it after all."""
     review = await reviews.read_review(connection, review_id)
-    facts = await reviews.read_facts(connection, review_id, SYSTEM.iss, SYSTEM.sub)
+    facts = await reviews.read_facts(connection, review_id, None)
     decision = ReviewDecision.ACCEPT if in_time else ReviewDecision.REJECT
     if review is None or facts is None or what_forbids(facts, decision):
         return None

@@ -14,7 +14,7 @@ from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.review import ReviewState
 from checkin_service.domain.task import MemberState
 from checkin_service.usecases.refusals import Refusal
-from geofence import Box, Fix, FixRules, Frame, locate, parse_fence, r95_factor
+from geofence import EARTH, Box, Fix, FixRules, Frame, locate, parse_fence, r95_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def _locate(
         return None
     place = await tasks.read_fence_at(connection, request.task_id, at)
     found = locate(
-        parse_fence(place.fence, Frame(place.frame), box),
+        parse_fence(place.fence, Frame(place.frame), EARTH),
         place.buffer_m,
         request.fixes,
         request.frame,

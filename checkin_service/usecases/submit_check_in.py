@@ -34,7 +34,7 @@ from checkin_service.usecases.refusals import Refusal
 from checkin_service.usecases.verdict import CheckIn, Verdict, repeat_answer, verdict_answer, verdict_attempt
 from checkin_service.usecases.weigh_face import seal_passed, weigh_face
 from face import Analysis, ImageError
-from geofence import Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
+from geofence import EARTH, Box, Fence, FixRules, Frame, Location, locate, parse_fence, r95_factor
 
 # A case that changes under the verdict is judged anew. What changes it is another submission of the same person that
 # is settled, or a command: so this is more than can come together, and beyond it the failure is ours.
@@ -195,10 +195,10 @@ async def _settle(
     verdict = await _weigh(judge, check_in, receipt, loaded, selfie)
     answer = verdict_answer(judge.policy, judge.receipt_keys, receipt, loaded, verdict)
     attempt = verdict_attempt(check_in, receipt, loaded, verdict)
+    fence = _fence(loaded)
+    found = await find_signals(judge.database, judge.keys, judge.box, check_in, receipt, fence, verdict)
+    attempt, left = replace(attempt, signals=found.findings), replace(verdict.left, **found.traces)
     async with judge.database.connection() as connection:
-        fence = _fence(judge, loaded)
-        found = await find_signals(connection, judge.keys, judge.box, check_in, receipt, fence, verdict)
-        attempt, left = replace(attempt, signals=found.findings), replace(verdict.left, **found.traces)
         return await settle(connection, answer=answer, attempt=attempt, left=left)
 
 
@@ -252,13 +252,13 @@ def _still_there(loaded: LoadedCase | None) -> LoadedCase:
     return loaded
 
 
-def _fence(judge: Judge, loaded: LoadedCase) -> Fence:
-    return _parsed_fence(json.dumps(loaded.fence.fence), Frame(loaded.fence.frame), judge.box)
+def _fence(loaded: LoadedCase) -> Fence:
+    return _parsed_fence(json.dumps(loaded.fence.fence), Frame(loaded.fence.frame))
 
 
 def _locate(judge: Judge, check_in: CheckIn, loaded: LoadedCase) -> Location:
     return locate(
-        _fence(judge, loaded),
+        _fence(loaded),
         loaded.fence.buffer_m,
         check_in.fixes,
         check_in.frame,
@@ -271,8 +271,9 @@ def _locate(judge: Judge, check_in: CheckIn, loaded: LoadedCase) -> Location:
 
 
 @lru_cache(maxsize=1024)
-def _parsed_fence(fence: str, frame: Frame, box: Box) -> Fence:
-    return parse_fence(json.loads(fence), frame, box)
+def _parsed_fence(fence: str, frame: Frame) -> Fence:
+    # where the service works was asked when it was registered, and may be elsewhere today
+    return parse_fence(json.loads(fence), frame, EARTH)
 
 
 async def _look_closely(
@@ -292,7 +293,11 @@ async def _look_alive(
     judge: Judge, check_in: CheckIn, loaded: LoadedCase, analysis: Analysis, data_key: bytes | None
 ) -> str | None:
     """Whether what the challenge asked for was done; None when it asked for nothing, or nothing could pass."""
-    if judge.liveness is None or not loaded.actions or analysis.landmarks is None:
+    if judge.liveness is None or analysis.landmarks is None:
+        return None
+    if loaded.actions is None:
+        raise Refusal("challenge_invalid")
+    if not loaded.actions:
         return None
     async with judge.database.connection() as connection:
         challenge = await check_ins.read_answered(

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import asyncpg
 
 from checkin_service.adapters.postgres.audit import Contradiction, read_contradictions, read_rows
+from checkin_service.adapters.postgres.database import reaching
 from checkin_service.domain.audit import AuditChain, AuditHead
 
 
 async def verify_audit(url: str, since: AuditHead | None, heads: Sequence[AuditHead]) -> AuditChain:
     """The chain after its last row, whose `end` says what is wrong. Changes nothing."""
-    connection = await asyncpg.connect(url)
+    with reaching(url):
+        connection = await asyncpg.connect(url)
     try:
         chain = AuditChain(since, heads)
         async for row in read_rows(connection, since.seq if since else 0):
@@ -23,7 +25,8 @@ async def verify_audit(url: str, since: AuditHead | None, heads: Sequence[AuditH
 
 async def compare_audit(url: str) -> Sequence[Contradiction]:
     """Where the audit and the facts differ: who writes an acceptance past the service writes no row of the audit."""
-    connection = await asyncpg.connect(url)
+    with reaching(url):
+        connection = await asyncpg.connect(url)
     try:
         return await read_contradictions(connection)
     finally:

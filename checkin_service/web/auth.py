@@ -9,7 +9,7 @@ from aiohttp import web
 from jwt.types import Options
 
 from checkin_service.adapters.token_keys import ALGORITHM, AUDIENCE, TokenKeys
-from checkin_service.usecases.caller import Caller, WeChatAccount
+from checkin_service.usecases.caller import SYSTEM, Caller, WeChatAccount
 from checkin_service.usecases.refusals import Refusal
 from checkin_service.web.context import TOKEN_ENDS_AT, services
 
@@ -95,6 +95,8 @@ def _in_its_time(verified: _Verified, now: float) -> tuple[Caller, float]:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     iss, sub, scope = (_word(claims[name]) for name in ("iss", "sub", "scope"))
+    if iss == SYSTEM.iss:
+        raise ValueError("this issuer is the service itself")
     return Caller(iss, sub, frozenset(scope.split()), _wechat(claims))
 
 

@@ -15,6 +15,7 @@ from checkin_service.adapters.wechat import cert_hash
 from checkin_service.domain.reasons import Reason
 from checkin_service.ports import Holder, LivenessTest
 from checkin_service.usecases.caller import WeChatAccount
+from checkin_service.usecases.check_photo import check_photo
 from checkin_service.usecases.deferral import Pending
 from checkin_service.usecases.liveness import begin_test, keep_frame
 from checkin_service.usecases.open_challenge import open_challenge
@@ -30,7 +31,6 @@ from checkin_service.web.context import Services, caller, language, services
 from checkin_service.web.form import FILE_LIMIT, Form, read_form
 from checkin_service.web.idempotency import once, required_key
 from checkin_service.web.messages import Language
-from checkin_service.web.photos import check_photo
 from checkin_service.web.shape import Faults
 from checkin_service.web.tasks import found_uuid
 from geofence import FixRules, Frame

@@ -17,6 +17,7 @@ from checkin_service.ports import Clock, FaceEngine, Liveness, ObjectStore
 from checkin_service.settings import Settings
 from checkin_service.tracing import Traces
 from checkin_service.usecases.caller import Caller
+from checkin_service.usecases.viewings import Viewings
 from checkin_service.web.admission import Admission
 from checkin_service.web.messages import Language, negotiate
 from geofence import Box
@@ -41,6 +42,7 @@ class Services:
     box: Box
     clock: Clock
     watch: Watch
+    viewings: Viewings
 
 
 SERVICES = web.AppKey("services", Services)

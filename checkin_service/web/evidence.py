@@ -116,14 +116,15 @@ def _rounded(metres: float | None) -> float | None:
 
 
 def _face_json(judged: Judged, spoken: Language) -> dict[str, Any]:
-    """The comparison in words and in figures."""
-    points = operating_points(str(judged.model_id))
-    tenfold = points[_RARE].threshold - points[_TEN_TIMES_AS_OFTEN].threshold
-    word = likeness(judged.score or 0.0, judged.threshold or 0.0, tenfold)
+    """The comparison in words and in figures; of a model that this version knows nothing of in figures alone."""
+    points, word = operating_points(str(judged.model_id)), None
+    if points:
+        tenfold = points[_RARE].threshold - points[_TEN_TIMES_AS_OFTEN].threshold
+        word = likeness(judged.score or 0.0, judged.threshold or 0.0, tenfold)
     figures = ("score", "threshold", "operating_point", "model_id", "rival_score", "live", "liveness")
     return {
         "likeness": word,
-        "likeness_text": likeness_text(word, spoken),
+        "likeness_text": word and likeness_text(word, spoken),
         **{name: getattr(judged, name) for name in (*figures, "copy_distance", "copy_bits")},
     }
 

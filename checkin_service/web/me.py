@@ -18,7 +18,7 @@ from checkin_service.web.body import json_digest, read_json
 from checkin_service.web.context import caller, language, services
 from checkin_service.web.idempotency import once
 from checkin_service.web.messages import NOTICE_VERSION, Language, next_text, notice
-from geofence import Box, Frame, from_wgs84, parse_fence
+from geofence import EARTH, Frame, from_wgs84, parse_fence
 
 
 async def overview(request: web.Request) -> web.Response:
@@ -43,7 +43,6 @@ async def overview(request: web.Request) -> web.Response:
                 fences[task.task_id],
                 given,
                 attempts,
-                wired.box,
                 language(request),
             )
             for task in mine
@@ -117,7 +116,6 @@ def _task_json(
     fence: FenceVersion,
     given: Consent | None,
     attempts: int,
-    box: Box,
     spoken: Language,
 ) -> dict[str, Any]:
     own = next(member for member in status.members if member.person_id == task.person_id)
@@ -133,7 +131,7 @@ def _task_json(
     return {
         "task_id": task.task_id,
         "enterprise": {"name": task.enterprise_name},
-        "place": _place_json(fence, box),
+        "place": _place_json(fence),
         "opens_at": instant_text(status.opens_at),
         "closes_at": instant_text(closes_at),
         "state": status.head.state,
@@ -157,8 +155,8 @@ def _accepted_json(own: MemberStatus) -> dict[str, Any]:
     }
 
 
-def _place_json(fence: FenceVersion, box: Box) -> dict[str, Any]:
+def _place_json(fence: FenceVersion) -> dict[str, Any]:
     """The address and a point inside the fence, in the fence's own frame, as a map of that frame shows it."""
     frame = Frame(fence.frame)
-    lon, lat = from_wgs84(*parse_fence(fence.fence, frame, box).inside_point(), frame)
+    lon, lat = from_wgs84(*parse_fence(fence.fence, frame, EARTH).inside_point(), frame)
     return {"registered_address": fence.registered_address, "lon": lon, "lat": lat, "frame": frame}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from checkin_service.domain.calendar import shanghai_time
 from checkin_service.domain.consent import CONSENT_SCOPES
-from checkin_service.domain.reasons import Doubt, Missing, NextStep, PhotoWarning, Reason
+from checkin_service.domain.reasons import Doubt, Missing, NextStep, NotEnrolled, PhotoWarning, Reason
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.signals import Signal
 from checkin_service.web.error_codes import ErrorCode, FaultCode
@@ -82,6 +82,11 @@ def doubt_text(doubt: Doubt, language: Language, **params: Parameter) -> tuple[s
 def warning_text(warning: PhotoWarning, language: Language) -> str:
     """What could be better about a reference photograph."""
     return _filled(CATALOGUE["warning"][warning]["message"], language, {})
+
+
+def not_enrolled_text(why: NotEnrolled, language: Language) -> str:
+    """Why a person of an enrolment list is left out, and what to do."""
+    return _filled(CATALOGUE["not_enrolled"][why]["message"], language, {})
 
 
 def signal_text(signal: Signal, language: Language) -> str:

@@ -21,6 +21,7 @@ from checkin_service.web.context import caller, services
 from checkin_service.web.idempotency import once
 from geofence import Box
 
+LONGEST_QUESTION = 100
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CURSOR = re.compile(r"([0-9a-z]{1,64})\.([0-9]{1,18})")
 _ENTITY_TAG = re.compile(r'(W/)?("[^"]*")')
@@ -180,6 +181,16 @@ def names_tag(header: str, etag: str, *, weak: bool) -> bool:
     if header.strip() == "*":
         return True
     return any(tag == etag and (weak or not weakness) for weakness, tag in _ENTITY_TAG.findall(header))
+
+
+def storable_text(request: web.Request, name: str) -> str:
+    """A text to look something up by, which PostgreSQL can be asked for; empty when there is none."""
+    text = request.query.get(name, "")
+    if len(text) > LONGEST_QUESTION:
+        raise Refusal("invalid", [FieldFault(name, "too_long", {"maximum": LONGEST_QUESTION})])
+    if "\0" in text:
+        raise Refusal("invalid", [FieldFault(name, "bad_format")])
+    return text
 
 
 def page_limit(request: web.Request) -> int:

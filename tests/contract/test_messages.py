@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 import geofence
 from checkin_service.domain.consent import CONSENT_SCOPES
 from checkin_service.domain.enterprise import USCCFault
-from checkin_service.domain.reasons import DOUBTFUL, REFUSING, Doubt, Missing, NextStep, PhotoWarning, Reason
+from checkin_service.domain.reasons import (
+    DOUBTFUL,
+    REFUSING,
+    Doubt,
+    Missing,
+    NextStep,
+    NotEnrolled,
+    PhotoWarning,
+    Reason,
+)
 from checkin_service.domain.review import Likeness
 from checkin_service.domain.roster import RosterFaultCode
 from checkin_service.domain.signals import Signal
@@ -31,6 +40,7 @@ from checkin_service.web.messages import (
     negotiate,
     next_advice,
     next_text,
+    not_enrolled_text,
     notice,
     problem_text,
     reason_text,
@@ -46,6 +56,7 @@ SECTIONS: dict[str, tuple[Iterable[str], set[str]]] = {
     "problem": (ErrorCode, {"title", "detail"}),
     "fault": (FaultCode, {"message"}),
     "warning": (PhotoWarning, {"message"}),
+    "not_enrolled": (NotEnrolled, {"message"}),
     "likeness": (Likeness, {"text"}),
     "signal": (Signal, {"message"}),
 }
@@ -82,6 +93,7 @@ def spoken(language: Language, params: dict[str, Parameter]) -> list[str]:
         shown += [next_text(step, language, **params), next_advice(step, language, **params)]
     shown += [missing_text(missing, language) for missing in Missing]
     shown += [warning_text(warning, language) for warning in PhotoWarning]
+    shown += [not_enrolled_text(why, language) for why in NotEnrolled]
     shown += [likeness_text(word, language) for word in Likeness]
     shown += [signal_text(signal, language) for signal in Signal]
     return shown + [fault_text(fault, language, **params) for fault in FaultCode]

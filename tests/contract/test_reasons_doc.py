@@ -11,6 +11,7 @@ from checkin_service.domain.reasons import (
     REFUSING,
     Doubt,
     Missing,
+    NotEnrolled,
     PhotoWarning,
     Reason,
     in_order,
@@ -58,6 +59,12 @@ def test_warnings_of_an_enrolment() -> None:
     assert [row[0] for row in table("Warnings of an enrolment")] == [quoted(code) for code in PhotoWarning]
 
 
+def test_why_a_line_of_a_list_is_left_out() -> None:
+    assert [row[0] for row in table("Left out of an enrolment list")] == [
+        quoted(code) for code in NotEnrolled
+    ]
+
+
 def test_what_keeps_a_member_and_what_is_doubted() -> None:
     assert [row[0] for row in table("Why a member is missing")] == [quoted(code) for code in Missing]
     assert [row[0] for row in table("Doubts before the first day")] == [quoted(code) for code in Doubt]
@@ -70,6 +77,7 @@ def test_what_keeps_a_member_and_what_is_doubted() -> None:
         "Problem codes",
         "Codes of single fields",
         "Warnings of an enrolment",
+        "Left out of an enrolment list",
         "Why a member is missing",
         "Doubts before the first day",
     ],

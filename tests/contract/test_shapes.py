@@ -49,7 +49,8 @@ FILES = {"selfie", "burst"}
 
 
 def test_every_shape_is_described() -> None:
-    assert set(DESCRIBED.values()) == set(Shape.__subclasses__())
+    of_the_api = {shape for shape in Shape.__subclasses__() if shape.__module__ == schema.__name__}
+    assert set(DESCRIBED.values()) == of_the_api
 
 
 @pytest.mark.parametrize(("component", "shape"), DESCRIBED.items(), ids=DESCRIBED)

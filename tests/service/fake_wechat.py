@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -127,3 +128,15 @@ async def fake_wechat() -> AsyncIterator[FakeWeChat]:
     async with TestServer(app) as server:
         fake.url = str(server.make_url(""))
         yield fake
+
+
+def settings_of(fake: FakeWeChat, folder: Path) -> dict[str, str]:
+    """Those of a service that asks it; the app's secret is in a file of the folder."""
+    secret = folder / "secret"
+    secret.write_text(f"{SECRET}\n")
+    return {
+        "CHECKIN_LIVENESS": "wechat",
+        "CHECKIN_WECHAT_APP_ID": APP_ID,
+        "CHECKIN_WECHAT_SECRET_FILE": str(secret),
+        "CHECKIN_WECHAT_URL": fake.url,
+    }

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from checkin_service.web.context import SERVICES, Services
 from face import WorkerFailed
 from tests.service.stage import Json, Reply, Stage
 from tests.service.window import CLOSES_AT, NOON, OPENS_AT, PROVISIONAL_CLOSES_AT, PROVISIONAL_OPENS_AT
@@ -52,6 +53,13 @@ def assert_conflict(reply: Reply, state: str) -> None:
 async def accept(stage: Stage, task_id: str, person_id: str) -> None:
     reply = await stage.check_in(person_id, task_id)
     assert reply.body["outcome"] == "accepted", reply.body
+
+
+def services_of(stage: Stage) -> Services:
+    served = stage.client.app
+    assert served is not None
+    wired: Services = served[SERVICES]
+    return wired
 
 
 @contextmanager

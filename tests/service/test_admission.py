@@ -21,8 +21,8 @@ from checkin_service.web.draining import DRAIN
 from face import PoolStats
 from tests.faults.raw_connections import connected, say
 from tests.service.fixed_engine import FixedEngine
+from tests.service.situations import services_of
 from tests.service.stage import Json, Reply, Stage, check_in_fields, photo_of, until
-from tests.service.test_deferral import services_of
 
 ANALYSIS_S = 0.1
 

@@ -144,6 +144,7 @@ BAD_CLAIMS: dict[str, Callable[[float], Json]] = {
     "subject with a NUL": lambda now: {"sub": "p-1\0"},
     "subject with half a surrogate": lambda now: {"sub": "p-\ud800"},
     "issuer empty": lambda now: {"iss": ""},
+    "issuer the service itself": lambda now: {"iss": "checkin_service"},
     "issuer a list": lambda now: {"iss": ["a"]},
     "scope a list": lambda now: {"scope": ["checkin"]},
     "scope empty": lambda now: {"scope": ""},

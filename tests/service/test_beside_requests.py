@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from checkin_service import overload
+from tests.service.situations import services_of
 from tests.service.stage import Stage, photo_of, until
-from tests.service.test_deferral import fields_of, read, services_of
+from tests.service.test_deferral import fields_of, read
 from tests.service.window import CLOSES_AT, task_at_noon
 
 

@@ -571,6 +571,24 @@ async def test_a_failure_of_ours_is_not_stored(shared_stage: Stage, monkeypatch:
     assert (await keyed.void()).status == 200
 
 
+async def test_a_command_that_cannot_be_answered_has_changed_nothing(
+    shared_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that its retry may name the same revision."""
+    task_id = new_id()
+    tag = (await shared_stage.register(task_id)).headers["ETag"]
+    left = await traces(shared_stage, task_id)
+
+    async def away(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "read_status", away)
+        assert (await order(shared_stage, task_id, "void", if_match=tag)).status == 503
+    assert await traces(shared_stage, task_id) == left
+    assert (await order(shared_stage, task_id, "void", if_match=tag)).status == 200
+
+
 async def test_a_call_that_still_runs_is_not_run_again(shared_stage: Stage) -> None:
     keyed = Keyed(shared_stage)
     await shared_stage.register(keyed.task_id)

@@ -18,10 +18,9 @@ from checkin_service.overload import look_at_backlog, look_for_deadlines
 from checkin_service.usecases.judge_deferred import PAUSE, judge_next
 from checkin_service.usecases.sweep import sweep
 from checkin_service.web.check_ins import judge_of
-from checkin_service.web.context import SERVICES, Services
 from face import WorkerFailed
 from tests.service.conftest import UNLIMITED
-from tests.service.situations import breakdown
+from tests.service.situations import breakdown, services_of
 from tests.service.stage import (
     ALL_SCOPES,
     FAR,
@@ -47,13 +46,6 @@ DEVICE = {"platform": "android", "model": "HUAWEI P60", "device_id": "d-1", "red
 def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests look and judge when they mean to."""
     monkeypatch.setattr(app, "run_beside", lambda *_: None)
-
-
-def services_of(stage: Stage) -> Services:
-    served = stage.client.app
-    assert served is not None
-    wired: Services = served[SERVICES]
-    return wired
 
 
 async def overload(stage: Stage) -> None:
@@ -274,6 +266,16 @@ async def test_control_an_ordinary_receipt_is_given_up_then(stage: Stage) -> Non
     assert not await judge_one(stage)
     [(ended,)] = await stage.sql("SELECT ended FROM receipt WHERE received_at = $1", IN_TIME)
     assert (ended, (await stage.status("T1"))["state"]) == ("abandoned", "expired")
+
+
+async def test_whose_reference_is_out_of_force_meanwhile_is_not_enrolled(stage: Stage) -> None:
+    """And has withdrawn nothing."""
+    await near_the_end(stage)
+    pending = await taken(stage)
+    await stage.sql("UPDATE person SET reference_id = NULL")
+    assert await judge_one(stage)
+    ended = await read(stage, pending)
+    assert (ended.body["outcome"], ended.reasons) == ("rejected", ["not_enrolled"])
 
 
 async def test_in_an_unreadable_picture_no_face_is_seen(stage: Stage) -> None:

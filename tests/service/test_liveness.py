@@ -1,6 +1,7 @@
 """Turns of the head: asked for by the challenge, shown by frames, judged with the check-in. On the fixed engine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,11 +10,14 @@ import pytest
 
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.head_turns import HeadTurns
+from checkin_service.adapters.postgres.database import open_database
+from checkin_service.usecases.sweep import sweep
 from face.liveness import Action, judge_turns
 from tests.service.conftest import UNLIMITED
 from tests.service.fixed_engine import landmarks_at
+from tests.service.situations import breakdown
 from tests.service.stage import Reply, Stage, check_in_fields, photo_of, running_service
-from tests.service.window import task_at_noon
+from tests.service.window import NOON, task_at_noon
 
 YAW_DEG = {"turn_left": 35, "turn_right": -35}
 
@@ -51,6 +55,14 @@ async def send(stage: Stage, person_id: str, challenge_id: str, frames: Sequence
 
 async def check_in(stage: Stage, challenge_id: str, burst: Sequence[bytes] = ()) -> Reply:
     return await stage.submit("p-1", check_in_fields("T1", challenge_id), photo_of("p-1", 7), burst=burst)
+
+
+async def failing_once(stage: Stage, challenge_id: str) -> Callable[[], Awaitable[Reply]]:
+    """A submission that failed by our fault; it is sent again by its key."""
+    sent = check_in_fields("T1", challenge_id), photo_of("p-1", 7), "k"
+    with breakdown(stage):
+        assert (await stage.submit("p-1", *sent)).status == 503
+    return lambda: stage.submit("p-1", *sent)
 
 
 async def kept(stage: Stage) -> int:
@@ -112,6 +124,36 @@ async def test_a_withdrawn_consent_takes_the_frames_along(watchful: Stage) -> No
     await send(watchful, "p-1", challenge_id, frames_of("p-1", actions))
     assert (await watchful.person("p-1", "DELETE", "/v1/me/consent")).status < 300
     assert await kept(watchful) == 0
+
+
+async def test_what_was_asked_for_stays_as_long_as_nothing_is_judged(watchful: Stage) -> None:
+    """Our failure leaves the receipt open: a retry a day later is judged by the turns and frames of that day."""
+    await task_at_noon(watchful, "T1", "p-1")
+    challenge_id, actions = await challenge(watchful, "p-1")
+    await send(watchful, "p-1", challenge_id, frames_of("p-1", actions))
+    again = await failing_once(watchful, challenge_id)
+    await watchful.set_clock(NOON + timedelta(days=2))
+    async with open_database(watchful.service_url, 1) as database:
+        await sweep(database)
+    assert await kept(watchful) > 0
+    assert (await again()).body["outcome"] == "accepted"
+
+
+async def test_nobody_is_taken_for_alive_because_the_challenge_is_gone(watchful: Stage) -> None:
+    await task_at_noon(watchful, "T1", "p-1")
+    challenge_id, _ = await challenge(watchful, "p-1")
+    again = await failing_once(watchful, challenge_id)
+    await watchful.sql("DELETE FROM challenge")
+    reply = await again()
+    assert (reply.status, reply.code) == (409, "challenge_invalid")
+
+
+async def test_an_unreadable_frame_closes_the_receipt(watchful: Stage) -> None:
+    await task_at_noon(watchful, "T1", "p-1")
+    challenge_id, _ = await challenge(watchful, "p-1")
+    reply = await check_in(watchful, challenge_id, [photo_of("broken")])
+    assert (reply.status, reply.code) == (422, "image_unreadable")
+    assert [row["ended"] for row in await watchful.sql("SELECT ended FROM receipt")] == ["unreadable"]
 
 
 async def test_without_liveness_nothing_is_asked_and_nothing_kept(stage: Stage) -> None:

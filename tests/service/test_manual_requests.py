@@ -202,6 +202,9 @@ async def test_two_accepts_by_two_persons(stage: Stage) -> None:
     assert (again.status, again.body) == (200, first.body)
     assert_conflict(await decide(stage, request_id, "reject"), "pending_second")
     await stage.set_clock(LATER + timedelta(hours=1))
+    # the same subject is the same officer, whichever issuer named them
+    await stage.sql("UPDATE review_decision SET iss = 'another'")
+    assert (await decide(stage, request_id)).body == first.body
     second = await decide(stage, request_id, reviewer=SECOND)
     assert second.body["state"] == "accepted"
     status = await stage.status("T1")

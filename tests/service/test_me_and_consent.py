@@ -2,13 +2,16 @@
 
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from shapely.geometry import Point, Polygon
 
+from checkin_service.adapters.embedded import EmbeddedStores
+from tests.service.conftest import UNLIMITED
 from tests.service.fixed_engine import MODELS
-from tests.service.stage import ALL_SCOPES, FAR, FENCE, Json, Reply, Stage, photo_of, place
+from tests.service.stage import ALL_SCOPES, FAR, FENCE, Json, Reply, Stage, photo_of, place, running_service
 from tests.service.window import (
     CLOSES_AT,
     MICROSECOND,
@@ -435,3 +438,15 @@ async def test_one_persons_consent_is_nobody_elses(stage: Stage) -> None:
     await withdraw(stage)
     assert (await me(stage, "p-2"))["consent"]["given"] is True
     assert (await stage.check_in("p-2", "T1")).body["outcome"] == "accepted"
+
+
+async def test_a_fence_stands_also_where_the_service_works_no_longer(
+    database_url: str, stores: EmbeddedStores, tmp_path: Path
+) -> None:
+    """Where that is was asked when the fence was registered."""
+    at = database_url, stores.redis_url or "", tmp_path
+    async with running_service(*at, None, **UNLIMITED) as stage:
+        await task_at_noon(stage, "T1", "p-1")
+    async with running_service(*at, None, CHECKIN_SERVICE_BOX="22.3,22.4,113.6,113.7", **UNLIMITED) as stage:
+        assert (await stage.person("p-1", "GET", "/v1/me")).body["tasks"][0]["task_id"] == "T1"
+        assert (await stage.check_in("p-1", "T1")).status in {201, 422}

@@ -320,7 +320,7 @@ BESIDE: Mapping[str, Statement] = {
     **{f"purge of {kind}": removed(kind) for kind in POLICY if kind in purge._REMOVALS},
     "an erasure": erased,
     "an export": lambda c, k: read_stored(c, k.person_id, bytes(32)),
-    "ended windows": lambda c, k: tasks.due_tasks(c, None, 50),
+    "ended windows": lambda c, k: tasks.due_tasks(c, timedelta(seconds=15), None, 50),
     "outdated windows": lambda c, k: calendars.outdated_tasks(c, ended=False),
     "reach of the calendar": lambda c, k: calendars.read_reach(c),
     "whose tasks may be over": lambda c, k: purge.tasks_ended_by(c, k.now, "", 100),

@@ -22,7 +22,7 @@ async def evidence(stage: Stage, review_id: str, language: str = "en") -> Json:
 
 async def viewings(stage: Stage) -> list[tuple[str, str, str, str]]:
     rows = await stage.sql(
-        "SELECT action, actor, task_id, details FROM audit WHERE action LIKE 'view_%' ORDER BY seq"
+        "SELECT action, actor, task_id, details FROM audit WHERE action IN ('view_review', 'view_selfie') ORDER BY seq"
     )
     return [(r["action"], r["actor"], r["task_id"], json.loads(r["details"])["review_id"]) for r in rows]
 
@@ -259,3 +259,12 @@ async def test_no_face_is_accepted_without_consent_or_without_its_picture(stage:
         assert_conflict(await decide(stage, review_id), state)
         assert (await decide(stage, review_id, "reject")).status == 200
     assert await stage.sql("SELECT FROM acceptance") == []
+
+
+async def test_the_figures_of_a_model_that_is_known_no_longer_are_shown_without_a_word(stage: Stage) -> None:
+    await task_at_noon(stage, "T1", "p-1")
+    review_id = await doubtful(stage, "p-1", "T1")
+    await stage.sql("UPDATE attempt SET model_id = 'retired-v0'")
+    reply = await review(stage, f"/{review_id}")
+    assert (reply.status, reply.body["face"]["model_id"]) == (200, "retired-v0")
+    assert (reply.body["face"]["likeness"], reply.body["face"]["likeness_text"]) == (None, None)

@@ -66,6 +66,7 @@ def test_a_setting_that_cannot_be_used_is_named(variable: str, text: str) -> Non
         read_settings({variable: text})
 
 
+NOBODY_THERE = "postgresql://checkin:secret@127.0.0.1:1/checkin"
 CONFIGURED = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x", "CHECKIN_JWKS": "{jwks}"}
 
 
@@ -82,6 +83,10 @@ CONFIGURED = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x", "CHEC
         ({**CONFIGURED, "CHECKIN_RECEIPT_KEY_FILE": "receipt.json"}, "receipt.json"),
         ({**CONFIGURED, "CHECKIN_EVIDENCE_URL": "s3://"}, "s3://"),
         ({**CONFIGURED, "CHECKIN_DATA_DIR": "/proc"}, "/proc"),
+        (
+            {**CONFIGURED, "DATABASE_URL": NOBODY_THERE},
+            "no server answers at postgresql://127.0.0.1:1/checkin (",
+        ),
     ],
 )
 def test_a_start_that_fails_says_what_to_do_in_a_sentence(
@@ -99,6 +104,20 @@ def test_a_start_that_fails_says_what_to_do_in_a_sentence(
     assert run.returncode == 1
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+    assert "secret" not in run.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "audit-verify"])
+def test_a_command_says_where_no_server_answers(command: str, tmp_path: Path) -> None:
+    variables = ("DATABASE_URL", "CHECKIN_AUDIT_DATABASE_URL")
+    run = subprocess.run(
+        [sys.executable, "-m", "checkin_service", command],
+        env={"CHECKIN_DATA_DIR": str(tmp_path), **dict.fromkeys(variables, NOBODY_THERE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, "127.0.0.1:1/checkin" in run.stderr, "secret" in run.stderr) == (1, True, False)
 
 
 async def test_a_port_that_somebody_has_is_named_by_its_setting() -> None:

@@ -33,7 +33,15 @@ from checkin_service.settings import SettingError, read_settings
 from checkin_service.usecases.caller import Caller, WeChatAccount
 from checkin_service.web.body import json_digest
 from tests.service.conftest import UNLIMITED
-from tests.service.fake_wechat import APP_ID, MISMATCH, NOT_FINISHED, SECRET, FakeWeChat, fake_wechat
+from tests.service.fake_wechat import (
+    APP_ID,
+    MISMATCH,
+    NOT_FINISHED,
+    SECRET,
+    FakeWeChat,
+    fake_wechat,
+    settings_of,
+)
 from tests.service.stage import Reply, Stage, check_in_fields, photo_of, running_service
 from tests.service.test_liveness import frames_of
 from tests.service.window import task_at_noon
@@ -53,17 +61,10 @@ async def stage(
     database_url: str, stores: EmbeddedStores, tmp_path: Path, fake: FakeWeChat
 ) -> AsyncIterator[Stage]:
     """A service that asks WeChat."""
-    assert stores.redis_url is not None
-    secret = tmp_path / "secret"
-    secret.write_text(f"{SECRET}\n")
-    environment = {
-        "CHECKIN_LIVENESS": "wechat",
-        "CHECKIN_WECHAT_APP_ID": APP_ID,
-        "CHECKIN_WECHAT_SECRET_FILE": str(secret),
-        "CHECKIN_WECHAT_URL": fake.url,
-        **UNLIMITED,
-    }
-    async with running_service(database_url, stores.redis_url, tmp_path, None, **environment) as running:
+    environment = settings_of(fake, tmp_path) | UNLIMITED
+    async with running_service(
+        database_url, stores.redis_url or "", tmp_path, None, **environment
+    ) as running:
         await task_at_noon(running, "T1", "p-1", "p-2")
         yield running
 

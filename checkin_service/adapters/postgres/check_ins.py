@@ -88,7 +88,7 @@ class LoadedCase:
     key_id: UUID
     templates: Sequence[SealedTemplate]
     kept: Sequence[KeptPhotograph]
-    actions: Sequence[str]
+    actions: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -134,16 +135,17 @@ async def open_database(
     """Connects, checks that an acknowledged commit is durable, closes at the end. `schema`: where names are found."""
     settings = SESSION_SETTINGS | ({"search_path": schema} if schema else {})
     connect = partial(asyncpg.connect, url, timeout=5, server_settings=settings)
-    pool = await asyncpg.create_pool(
-        url,
-        min_size=min(2, max_connections),
-        max_size=max_connections,
-        command_timeout=15,
-        timeout=5,
-        server_settings=settings,
-        init=prepare_connection,
-        reset=_keep_session,
-    )
+    with reaching(url):
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=min(2, max_connections),
+            max_size=max_connections,
+            command_timeout=15,
+            timeout=5,
+            server_settings=settings,
+            init=prepare_connection,
+            reset=_keep_session,
+        )
     try:
         async with pool.acquire() as connection:
             await _assert_durable(connection)
@@ -160,6 +162,21 @@ async def open_database(
             await asyncio.wait_for(pool.close(), timeout=10)
         except TimeoutError:
             pool.terminate()
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """For whoever connects once, at a start or for a command: an `OSError` of nobody there names no place, so it
+    becomes `DatabaseSetupError`."""
+    try:
+        yield
+    except OSError as error:
+        scheme, place, path, *_ = urlsplit(url)
+        shown = urlunsplit((scheme, place.rpartition("@")[2], path, "", ""))
+        why = str(error) or type(error).__name__
+        raise DatabaseSetupError(
+            f"no server answers at {shown} ({why}): is it running, and is the address right?"
+        ) from error
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:

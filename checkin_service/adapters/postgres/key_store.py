@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from checkin_service.adapters.postgres.database import Connection, DatabaseSetupError
+from checkin_service.adapters.postgres.database import Connection, DatabaseSetupError, reaching
 from checkin_service.adapters.postgres.migrate import (
     HOW_TO_MIGRATE,
     KEY_STORE,
@@ -45,7 +45,8 @@ class Deleted:
 async def migrate_key_store_at(url: str) -> list[str]:
     """Brings it to this version's schema with the rights that the URL gives; the names applied. Safe to run at any
     time. Raises `DatabaseSetupError` for a role without the rights."""
-    connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
+    with reaching(url):
+        connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
     try:
         return await _migrate(connection)
     finally:

@@ -16,7 +16,12 @@ from typing import Any
 
 import asyncpg
 
-from checkin_service.adapters.postgres.database import SESSION_SETTINGS, Connection, DatabaseSetupError
+from checkin_service.adapters.postgres.database import (
+    SESSION_SETTINGS,
+    Connection,
+    DatabaseSetupError,
+    reaching,
+)
 
 # One migrator at a time, whichever process it runs in.
 MIGRATION_LOCK = 0x636869
@@ -67,7 +72,8 @@ async def _alone(connection: Connection) -> AsyncIterator[None]:
 
 async def migrate_at(url: str) -> list[str]:
     """`migrate` with the rights that the URL gives."""
-    connection = await asyncpg.connect(url)
+    with reaching(url):
+        connection = await asyncpg.connect(url)
     try:
         return await migrate(connection)
     finally:

@@ -45,6 +45,7 @@ WITHHELD = (
     "session",
     "address",
     "fix_digest",
+    "photos_digest",
     "body_digest",
     "registration_digest",
     "pseudonym",

@@ -1,7 +1,7 @@
 """Persons: data keys, references with their sealed templates, consent, the processing record."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,14 +67,15 @@ class RosterMember:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """How far the stored references reach. `having`: references with a template, by model id; the fingerprint counts
-    like a model. `lacking`: persons on tasks that are not over who have no template of the deciding model."""
+class EnrolmentHistory:
+    """What was processed of a person, as seen from one set of photographs. `taken_back`: the last that was heard is
+    that their face is not to be processed; `known`: the set was enrolled once, and as the `newest` of all; `engine`: of
+    the reference in force, None without one."""
 
-    references: int
-    having: Mapping[str, int]
-    persons: int
-    lacking: int
+    taken_back: bool
+    known: bool
+    newest: bool
+    engine: str | None
 
 
 async def ensure_person(connection: Connection, person_id: str) -> None:
@@ -353,14 +354,43 @@ async def withdraw_consent(connection: Connection, person_id: str) -> bool:
 
 
 async def record_processing(
-    connection: Connection, pseudonym: bytes, kind: str, details: dict[str, Any]
+    connection: Connection,
+    pseudonym: bytes,
+    kind: str,
+    details: dict[str, Any],
+    photos_digest: bytes | None = None,
 ) -> None:
+    """`photos_digest`: of an enrolment, see `Enrolment.digest`."""
     await connection.execute(
-        "INSERT INTO processing_record (pseudonym, kind, details) VALUES ($1, $2, $3)",
+        "INSERT INTO processing_record (pseudonym, kind, details, photos_digest) VALUES ($1, $2, $3, $4)",
         pseudonym,
         kind,
         details,
+        photos_digest,
     )
+
+
+async def read_history(
+    connection: Connection, person_id: str, pseudonym: bytes, photos_digest: bytes
+) -> EnrolmentHistory:
+    """What an enrolment of these photographs would come after."""
+    row = await connection.fetchrow(
+        """
+        SELECT coalesce((SELECT kind IN ('consent_withdrawn', 'erased')
+                                OR kind = 'consent_given' AND NOT details->'scopes' ? 'face'
+                         FROM processing_record WHERE pseudonym = $2 ORDER BY record_id DESC LIMIT 1), false)
+                   AS taken_back,
+               EXISTS (SELECT FROM processing_record WHERE pseudonym = $2 AND photos_digest = $3) AS known,
+               coalesce((SELECT photos_digest FROM processing_record WHERE pseudonym = $2 AND kind = 'enrolled'
+                         ORDER BY record_id DESC LIMIT 1) = $3, false) AS newest,
+               (SELECT r.engine FROM person p JOIN reference r USING (reference_id) WHERE p.person_id = $1)
+                   AS engine
+        """,
+        person_id,
+        pseudonym,
+        photos_digest,
+    )
+    return EnrolmentHistory(**row)
 
 
 async def my_tasks(connection: Connection, person_id: str) -> list[MyTask]:
@@ -425,21 +455,56 @@ async def read_sealed(
     return found
 
 
-async def read_coverage(connection: Connection, deciding: str) -> Coverage:
-    """Walks every template once: for an operator's command, not for a request."""
-    references: int = await connection.fetchval("SELECT count(*) FROM reference")
-    having = await connection.fetch(
-        "SELECT model_id, count(DISTINCT reference_id) AS number FROM template GROUP BY model_id ORDER BY model_id"
+async def count_all(connection: Connection) -> tuple[int, int]:
+    """How many references and how many persons there are."""
+    row = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM reference) AS stored, (SELECT count(*) FROM person) AS persons"
     )
-    live = await connection.fetchrow(
+    return row["stored"], row["persons"]
+
+
+async def next_references(connection: Connection, after: UUID, limit: int) -> list[UUID]:
+    rows = await connection.fetch(
+        "SELECT reference_id FROM reference WHERE reference_id > $1 ORDER BY reference_id LIMIT $2",
+        after,
+        limit,
+    )
+    return [row["reference_id"] for row in rows]
+
+
+async def count_models(connection: Connection, reference_ids: Collection[UUID]) -> dict[str, int]:
+    """How many of these references have a template, by model."""
+    rows = await connection.fetch(
         """
-        SELECT count(*) AS persons,
-               count(*) FILTER (WHERE NOT EXISTS (
-                   SELECT FROM template t WHERE t.reference_id = p.reference_id AND t.model_id = $1)) AS lacking
-        FROM person p WHERE person_id IN (
-            SELECT m.person_id FROM member m JOIN task t USING (task_id)
-            WHERE t.voided_at IS NULL AND t.closes_at > checkin_now())
+        SELECT model_id, count(DISTINCT reference_id) AS number FROM template
+        WHERE reference_id = ANY($1::uuid[]) GROUP BY model_id
         """,
-        deciding,
+        reference_ids,
     )
-    return Coverage(references, {row["model_id"]: row["number"] for row in having}, **live)
+    return {row["model_id"]: row["number"] for row in rows}
+
+
+async def next_persons(connection: Connection, after: str, limit: int) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT person_id FROM person WHERE person_id > $1 ORDER BY person_id LIMIT $2", after, limit
+    )
+    return [row["person_id"] for row in rows]
+
+
+async def count_on_live_tasks(
+    connection: Connection, person_ids: Collection[str], model_id: str
+) -> tuple[int, int]:
+    """How many of these persons are on tasks that are not over, and how many of those have no template of the model."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS live,
+               count(*) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM template t WHERE t.reference_id = p.reference_id AND t.model_id = $2)) AS lacking
+        FROM person p WHERE p.person_id = ANY($1::text[]) AND EXISTS (
+            SELECT FROM member m JOIN task t USING (task_id)
+            WHERE m.person_id = p.person_id AND t.voided_at IS NULL AND t.closes_at > checkin_now())
+        """,
+        person_ids,
+        model_id,
+    )
+    return row["live"], row["lacking"]

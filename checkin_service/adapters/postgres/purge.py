@@ -59,10 +59,11 @@ _MEMBER_OF_TASK_OVER = f"""
 """  # noqa: S608  a constant
 _REVIEWED_TASK_OVER = f"(SELECT review_id FROM review JOIN task_end USING (task_id) WHERE {_OVER})"  # noqa: S608  a constant
 
-# A deferred submission may be judged long after it was sent, if that is our fault: until then what it needs stays.
+# A submission may be judged long after it was sent, if that is our fault: until then what it needs stays. Without the
+# challenge nobody would know what it asked for.
 _AWAITED = """
     EXISTS (SELECT FROM receipt r WHERE r.challenge_id = x.challenge_id
-            AND r.deferred AND r.answer IS NULL AND r.ended IS NULL)
+            AND r.answer IS NULL AND r.ended IS NULL)
 """
 
 _REMOVALS: Mapping[Kind, _Removal] = {

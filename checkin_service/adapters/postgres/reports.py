@@ -141,20 +141,21 @@ async def read_other_fences(connection: Connection, task_id: str) -> list[FenceV
 
 # --- How attempts went ---
 
-# Read once, counted in five ways.
+# Read once, counted in five ways. Each step once, too: of a task that its statistics don't know the planner expects one
+# row, and would do the steps anew for each.
 _COUNTED = """
     WITH judged AS MATERIALIZED (
         SELECT person_id, outcome, reasons, signals,
                extract(hour FROM received_at AT TIME ZONE 'Asia/Shanghai')::int AS hour,
                coalesce(device->>'platform', 'other') AS platform, device->>'model' AS model
         FROM attempt WHERE {wanted}),
-    known AS (
+    known AS MATERIALIZED (
         SELECT platform, model FROM judged WHERE model IS NOT NULL GROUP BY platform, model
         HAVING count(*) >= $1 AND count(DISTINCT person_id) >= $2),
     on_phone AS (
         SELECT j.platform, k.model, j.person_id, j.outcome, j.reasons
         FROM judged j LEFT JOIN known k ON k.platform = j.platform AND k.model = j.model),
-    refused AS (
+    refused AS MATERIALIZED (
         SELECT platform, model, code, count(*) AS attempts FROM on_phone, unnest(reasons) AS code
         WHERE outcome = 'rejected' GROUP BY platform, model, code)
     SELECT

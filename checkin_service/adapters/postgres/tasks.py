@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from checkin_service.adapters.postgres.database import Connection
@@ -334,18 +334,22 @@ async def add_fence(
     )
 
 
-async def due_tasks(connection: Connection, after: tuple[datetime, str] | None, limit: int) -> list[TaskHead]:
-    """Tasks past their window whose end is not finally written, locked, a page at a time; another sweeper's skipped."""
+async def due_tasks(
+    connection: Connection, settled_in: timedelta, after: tuple[datetime, str] | None, limit: int
+) -> list[TaskHead]:
+    """Tasks that long past their window whose end is not finally written, locked, a page at a time; another sweeper's
+    are skipped."""
     rows = await connection.fetch(
         """
         SELECT task_id FROM task
-        WHERE closes_at <= checkin_now() AND voided_at IS NULL
+        WHERE closes_at <= checkin_now() - $4::interval AND voided_at IS NULL
           AND (announced_end IS NULL OR announced_end = 'pending_review')
           AND ($1::timestamptz IS NULL OR (closes_at, task_id) > ($1, $2))
         ORDER BY closes_at, task_id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
         """,
         *(after or (None, None)),
         limit,
+        settled_in,
     )
     heads = [await read_head(connection, row["task_id"]) for row in rows]
     return [head for head in heads if head]
