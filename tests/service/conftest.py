@@ -31,7 +31,7 @@ def stores() -> Iterator[EmbeddedStores]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_sweeps_in_between() -> Iterator[None]:
-    """Nothing sweeps but a test that means to, and with nothing on its way a sweep tells of a window at its very end."""
+    """Nothing sweeps but a test that means to; a sweep tells of a window at its very end, for nothing is on its way."""
 
     async def never(_: object) -> None: ...
 
