@@ -338,8 +338,8 @@ class _Quarantine:
     >>> quarantine = _Quarantine(most=2)
     >>> for digest in (b"a", b"b", b"c", b"a"):
     ...     quarantine.blame(digest, answered=0, is_certain=True)
-    >>> quarantine.blame(b"c", answered=0, is_certain=False)  # nothing has been answered since
-    >>> quarantine.blame(b"c", answered=1, is_certain=False)
+    >>> quarantine.blame(b"c", answered=0, is_certain=False)  # as "a" in between, and nothing has been answered since
+    >>> quarantine.blame(b"c", answered=0, is_certain=False)
     Traceback (most recent call last):
     face.image_errors.ImageUnreadable: This photograph cannot be analysed. Take another one.
     """
@@ -347,20 +347,25 @@ class _Quarantine:
     def __init__(self, most: int = _MOST_QUARANTINED) -> None:
         self._most = most
         self._deaths: dict[bytes, int] = {}
-        self._answered_at: dict[bytes, int] = {}
+        # how many had been answered, and blamed, when it was blamed itself
+        self._last: dict[bytes, tuple[int, int]] = {}
+        self._blamed = 0
 
     def blame(self, digest: bytes, answered: int, *, is_certain: bool) -> None:
         """Raises ``ImageUnreadable`` for the second time, and whenever it is asked again (:meth:`check`).
 
-        A machine that stalls or runs out of memory ends workers, too. So what may be its doing counts again only when
-        other photographs, of which there were ``answered`` so far, have been answered in between.
+        A machine that stalls or runs out of memory ends workers, too, and not those of one photograph alone. So what
+        may be its doing does not count again when others have ended workers in between and none, of which there were
+        ``answered`` so far, has been answered.
         """
-        deaths, since = self._deaths.pop(digest, 0), self._answered_at.pop(digest, answered)
-        self._deaths[digest] = deaths + (is_certain or not deaths or answered > since)
-        self._answered_at[digest] = answered
+        deaths, (answered_then, blamed_then) = self._deaths.pop(digest, 0), self._last.pop(digest, (0, 0))
+        is_its_own = is_certain or answered > answered_then or self._blamed == blamed_then
+        self._blamed += 1
+        self._deaths[digest] = deaths + (is_its_own or not deaths)
+        self._last[digest] = answered, self._blamed
         if len(self._deaths) > self._most:
             oldest = next(iter(self._deaths))
-            del self._deaths[oldest], self._answered_at[oldest]
+            del self._deaths[oldest], self._last[oldest]
         self.check(digest)
 
     def check(self, digest: bytes) -> None:

@@ -12,8 +12,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests import portraits
 from tests.bench.publication import publish
 from tests.bench.report import GROWN, Row, Table, circumstances
 from tests.embedded.temporary import temporary_data_dir, temporary_stores
+from tests.large_case import analyse
 from tests.many_rows import ATTEMPTS, MEMBERS, fill
 from tests.service.own_process import OwnProcess, served
 from tests.service.stage import check_in_fields, registration
@@ -117,7 +118,8 @@ class Side:
             return json.loads(text)
 
     async def sql(self, query: str) -> Any:
-        return await selected(self.process, query)
+        async with connected(self.process) as connection:
+            return await connection.fetchval(query)
 
     async def spend(self, spent: Spent, work: Work, numbers: Sequence[int]) -> None:
         """Two at a time."""
@@ -138,20 +140,18 @@ class Side:
         return cpu_s(self.postgres, b"postgres")
 
 
-async def selected(process: OwnProcess, query: str) -> Any:
+@asynccontextmanager
+async def connected(process: OwnProcess) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(process.environment["DATABASE_URL"])
     try:
-        return await connection.fetchval(query)
+        yield connection
     finally:
         await connection.close()
 
 
 async def postmaster_of(process: OwnProcess) -> int:
-    connection = await asyncpg.connect(process.environment["DATABASE_URL"])
-    try:
+    async with connected(process) as connection:
         return parent_of(connection.get_server_pid())
-    finally:
-        await connection.close()
 
 
 def parent_of(pid: int) -> int:
@@ -283,7 +283,8 @@ KINDS: Mapping[str, tuple[Callable[[Side], Awaitable[Work]], int, int]] = {
 
 async def settle(side: Side) -> int:
     """Statistics of all that is there, and nothing left to be written out; bytes of the whole database."""
-    await side.sql("VACUUM ANALYZE")
+    async with connected(side.process) as connection:
+        await analyse(connection, "VACUUM ANALYZE")
     await side.sql("CHECKPOINT")
     return int(await side.sql("SELECT pg_database_size(current_database())"))
 

@@ -11,6 +11,7 @@ import asyncpg
 
 from checkin_service.adapters.postgres.database import open_database
 from checkin_service.usecases.import_calendar import seed_calendar
+from tests.large_case import analyse
 
 MEMBERS, ATTEMPTS = 20, 5
 """Of each task, and of each of its members: four refused and one accepted, held, or refused as well."""
@@ -218,7 +219,7 @@ async def fill(url: str, tasks: int, models: Sequence[str]) -> None:
                 for statement in (_TASKS, _MEMBERS, _ATTEMPTS, _PERSONS, *_ROWS):
                     wanted = (tasks,) if statement in (_TASKS, _MEMBERS) else models[: statement.count("$")]
                     await connection.execute(statement, *wanted)
-        await connection.execute("VACUUM ANALYZE")
+        await analyse(connection, "VACUUM ANALYZE")
     finally:
         await connection.close()
 

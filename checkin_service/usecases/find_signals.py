@@ -5,7 +5,7 @@ from typing import Any
 
 from checkin_service.adapters.postgres import check_ins
 from checkin_service.adapters.postgres.check_ins import Receipt
-from checkin_service.adapters.postgres.database import Database
+from checkin_service.adapters.postgres.database import Connection
 from checkin_service.adapters.template_keys import TemplateKeys
 from checkin_service.domain.signals import SignalFacts, distinctive_places, signals
 from checkin_service.usecases.verdict import CheckIn, Verdict
@@ -22,7 +22,7 @@ class Signals:
 
 
 async def find_signals(
-    database: Database,
+    connection: Connection,
     keys: TemplateKeys,
     box: Box,
     check_in: CheckIn,
@@ -37,8 +37,7 @@ async def find_signals(
     fixes = [fix for fix in check_in.fixes if is_plausible(fix, check_in.frame, box)]
     digests = sorted(keys.pseudonym(f"fix\n{lon!r} {lat!r}") for lon, lat in distinctive_places(fixes))
     person_id, device_id = check_in.submission.person_id, check_in.device.device_id
-    async with database.connection() as connection:
-        earlier = await check_ins.read_traces(connection, receipt, person_id, digests, device_id)
+    earlier = await check_ins.read_traces(connection, receipt, person_id, digests, device_id)
     position = _position(verdict.location)
     facts = SignalFacts(
         received_at=receipt.received_at,

@@ -195,10 +195,11 @@ async def _settle(
     verdict = await _weigh(judge, check_in, receipt, loaded, selfie)
     answer = verdict_answer(judge.policy, judge.receipt_keys, receipt, loaded, verdict)
     attempt = verdict_attempt(check_in, receipt, loaded, verdict)
-    fence = _fence(loaded)
-    found = await find_signals(judge.database, judge.keys, judge.box, check_in, receipt, fence, verdict)
-    attempt, left = replace(attempt, signals=found.findings), replace(verdict.left, **found.traces)
     async with judge.database.connection() as connection:
+        found = await find_signals(
+            connection, judge.keys, judge.box, check_in, receipt, _fence(loaded), verdict
+        )
+        attempt, left = replace(attempt, signals=found.findings), replace(verdict.left, **found.traces)
         return await settle(connection, answer=answer, attempt=attempt, left=left)
 
 

@@ -17,7 +17,7 @@ from face import Templates
 from face.benchmark.photos import as_jpeg, fitted
 from face.engine import build_engine
 from tests import portraits
-from tests.large_case import enrol_all, templates_of_nobody
+from tests.large_case import analyse, enrol_all, templates_of_nobody
 from tests.service.fixed_engine import vectors_of
 from tests.service.stage import INSIDE, Stage, photo_of
 
@@ -99,7 +99,7 @@ async def gather(stage: Stage, faces: Faces, number: int) -> list[tuple[str, str
         await _copy_first_task(connection, number)
         async with stage.keys() as keys:
             await enrol_all(connection, keys, _described(faces, members))
-        await connection.execute("ANALYZE")
+        await analyse(connection)
     finally:
         await connection.close()
     return members

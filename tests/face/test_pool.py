@@ -122,16 +122,25 @@ async def test_the_second_death_on_a_photograph_is_the_last_and_makes_it_unreada
 
 
 async def test_a_stall_of_the_machine_is_no_photographs_fault() -> None:
-    """What hangs counts again only when others have been answered in between."""
+    """What hangs as others do does not count again before one of them has been answered."""
     async with fixed_pool(workers=1, spares=0) as pool:
-        for _ in range(2):
+        for photo in (engines.HANG, engines.HANG + b"#", engines.HANG):
             with pytest.raises(PoolTimeout):
-                await pool.analyse(engines.HANG)
+                await pool.analyse(photo)
         assert (await pool.analyse(b"wang")).faces == 1
         for _ in range(2):
             with pytest.raises(ImageUnreadable, match="Take another one"):
                 await pool.analyse(engines.HANG)
-        assert pool.stats.failures == 3
+        assert pool.stats.failures == 4
+
+
+async def test_what_hangs_alone_hangs_twice_at_most() -> None:
+    async with fixed_pool(workers=1, spares=0) as pool:
+        with pytest.raises(PoolTimeout):
+            await pool.analyse(engines.HANG)
+        with pytest.raises(ImageUnreadable, match="Take another one"):
+            await pool.analyse(engines.HANG)
+        assert pool.stats.failures == 2
 
 
 async def test_a_full_queue_refuses_at_once() -> None:
