@@ -53,7 +53,8 @@ class PoolStats:
     """What the pool is doing. ``failures`` are workers lost to a crash, a hang or memory, ``start_fault`` why
     the latest attempt to start one failed (None once one succeeded), ``confined_by`` which of
     :data:`face.confinement.MECHANISMS` hold the workers, ``analysis_s`` what the latest photographs took in a
-    worker on average. ``absent`` belongs to engines elsewhere, None for a pool: why which of them do not answer."""
+    worker on average, and ``cpu_s`` what they would have taken with processors to spare, None where that is not known.
+    ``absent`` belongs to engines elsewhere, None for a pool: why which of them do not answer."""
 
     ready: int
     busy: int
@@ -65,6 +66,7 @@ class PoolStats:
     start_fault: str | None
     confined_by: tuple[str, ...]
     analysis_s: float = 0.0
+    cpu_s: float | None = None
     absent: Mapping[str, str] | None = None
 
 
@@ -131,7 +133,7 @@ class WorkerPool:
         self._busy = self._starting = self._jobs = self._failures = self._recycled = 0
         self._start_fault: str | None = None
         self._confined_by: tuple[str, ...] = ()
-        self._analysis_s = _ANALYSIS_S
+        self._analysis_s = self._cpu_s = _ANALYSIS_S
         self.model_id = ""
 
     async def __aenter__(self) -> Self:
@@ -172,6 +174,7 @@ class WorkerPool:
             start_fault=self._start_fault,
             confined_by=self._confined_by,
             analysis_s=self._analysis_s,
+            cpu_s=self._cpu_s,
         )
 
     async def analyse(self, photo: bytes) -> Analysis:
@@ -228,6 +231,7 @@ class WorkerPool:
 
     async def _serve(self, worker: WorkerProcess, job: _Job) -> None:
         since = time.monotonic()
+        reply: dict[str, Any] = {}
         try:
             async with asyncio.timeout(self._deadline_s):
                 reply = await worker.ask(job.photo)
@@ -243,12 +247,15 @@ class WorkerPool:
             job.fail(WorkerFailed("the pool is closed"))  # nobody waits any more unless the pool cancelled us
             self._busy -= 1
             self._jobs += 1
-            self._measure(time.monotonic() - since)
+            self._measure(time.monotonic() - since, reply.get("cpu_s"))
             self._release(worker)
             self._dispatch()
 
-    def _measure(self, took_s: float) -> None:
+    def _measure(self, took_s: float, cpu_s: Any) -> None:
+        """``cpu_s``: as the worker says, which is not trusted with anything else either."""
         self._analysis_s += _NEWEST_SHARE * (took_s - self._analysis_s)
+        is_possible = isinstance(cpu_s, float) and 0 <= cpu_s <= took_s
+        self._cpu_s += _NEWEST_SHARE * ((cpu_s if is_possible else took_s) - self._cpu_s)
 
     def _blame(self, worker: WorkerProcess, job: _Job, fault: Exception) -> None:
         self._lose(worker)

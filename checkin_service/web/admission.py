@@ -95,9 +95,19 @@ class Admission:
     @property
     def expected_wait_s(self) -> float:
         """How long a photograph would wait for a worker that was let in now."""
+        return self._ahead * self.faces.stats.analysis_s / self.settings.face_workers
+
+    @property
+    def _expected_deferral_s(self) -> float:
+        """How long it would wait to be judged once nothing else comes in, so that workers have their processors for
+        themselves: while receipts are taken these go before."""
         stats = self.faces.stats
-        ahead = max(self.admitted, stats.waiting + stats.busy) + self.backlog
-        return ahead * stats.analysis_s / self.settings.face_workers
+        return self._ahead * (stats.cpu_s or stats.analysis_s) / self.settings.face_workers
+
+    @property
+    def _ahead(self) -> int:
+        stats = self.faces.stats
+        return max(self.admitted, stats.waiting + stats.busy) + self.backlog
 
     @property
     def is_taking(self) -> bool:
@@ -121,7 +131,7 @@ class Admission:
             person_id in self.closing
             and not self._is_strained(_LIMITS[Urgency.SUBMISSION])
             and self.bodies <= BODIES_LIMIT
-            and self.expected_wait_s <= self.settings.longest_deferral_s
+            and self._expected_deferral_s <= self.settings.longest_deferral_s
         )
 
     def check(self, urgency: Urgency) -> None:

@@ -32,7 +32,9 @@ class ServiceProcess:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
 
     async def ready(self) -> None:
         """Returns when it answers. Raises `RuntimeError` with its log when it ended, `TimeoutError` in the end."""
