@@ -759,6 +759,32 @@ BEGIN
 END
 $$;
 
+-- The submission that has waited longest and that nobody is judging, leased. One after the other, because a planner who
+-- knows of none that wait has all of them read and sorted for each: thousands, when it matters.
+CREATE FUNCTION lease_deferred(lease interval) RETURNS TABLE (
+    check_in_id uuid, received_at timestamptz, iss text, person_id text, idempotency_key text, body_digest bytea,
+    task_id text, challenge_id uuid, sealed bytea)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off AS $$
+#variable_conflict use_column
+DECLARE
+    next record;
+    is_free boolean;
+BEGIN
+    FOR next IN SELECT d.check_in_id, d.sealed FROM deferred_submission d ORDER BY d.received_at LOOP
+        -- not as conditions: they would bring in the index of all that are unjudged
+        SELECT r.answer IS NULL AND r.ended IS NULL AND coalesce(r.leased_until <= checkin_now(), true) INTO is_free
+            FROM receipt r WHERE r.check_in_id = next.check_in_id FOR NO KEY UPDATE SKIP LOCKED;
+        IF is_free THEN
+            RETURN QUERY UPDATE receipt r SET leased_until = checkin_now() + lease
+                WHERE r.check_in_id = next.check_in_id
+                RETURNING r.check_in_id, r.received_at, r.iss, r.person_id, r.idempotency_key, r.body_digest, r.task_id,
+                          r.challenge_id, next.sealed;
+            RETURN;
+        END IF;
+    END LOOP;
+END
+$$;
+
 -- The verdict, whole or not at all: the attempt with what its face leaves behind, the completion when it is accepted,
 -- the answer that every retry of the key gets, and what the feed is told. The task's facts afterwards; null, and
 -- nothing written, when the case is no longer the one that was decided on (`seen`). Each statement of a function sees

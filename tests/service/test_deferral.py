@@ -13,7 +13,7 @@ import pytest
 from checkin_service import app
 from checkin_service.adapters.embedded import EmbeddedStores
 from checkin_service.adapters.postgres import deferred
-from checkin_service.adapters.postgres.database import open_database
+from checkin_service.adapters.postgres.database import Connection, open_database
 from checkin_service.overload import look_at_backlog, look_for_deadlines
 from checkin_service.usecases.judge_deferred import PAUSE, judge_next
 from checkin_service.usecases.sweep import sweep
@@ -318,6 +318,50 @@ async def test_whoever_dies_with_one_is_taken_over_from(stage: Stage) -> None:
     await stage.set_clock(IN_TIME + timedelta(seconds=30))
     assert await judge_one(stage)
     assert (await read(stage, pending)).body["outcome"] == "accepted"
+
+
+async def test_however_many_wait_none_is_read_but_the_next(stage: Stage) -> None:
+    """Also by a connection that has planned for none."""
+    await near_the_end(stage)
+    async with opened(stage) as database, database.connection() as connection:
+        await stage.sql("ANALYZE receipt, deferred_submission")
+        for _ in range(2):
+            assert await deferred.lease_next(connection) is None
+        await many_wait(stage, 300)
+        async with connection.transaction():
+            [first] = await connection.fetch("SELECT min(received_at) FROM deferred_submission")
+            read = await rows_read(connection)
+            leased = await deferred.lease_next(connection)
+            assert await rows_read(connection) - read < 20
+    assert leased
+    assert leased.receipt.received_at == first["min"]
+
+
+async def many_wait(stage: Stage, number: int) -> None:
+    await stage.sql(
+        """
+        WITH received AS (
+            INSERT INTO receipt (check_in_id, iss, person_id, idempotency_key, body_digest, challenge_id, task_id,
+                                 received_at, deferred)
+            SELECT gen_random_uuid(), 'i', person_id, 'k' || n, '', gen_random_uuid(), task_id,
+                   checkin_now() - n * interval '1 ms', true
+            FROM member, generate_series(1, $1) AS n RETURNING check_in_id, received_at)
+        INSERT INTO deferred_submission SELECT check_in_id, received_at, '' FROM received
+        """,
+        number,
+    )
+
+
+async def rows_read(connection: Connection) -> int:
+    """Of receipts and what waits, in this transaction."""
+    return int(
+        await connection.fetchval(
+            """
+            SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables
+            WHERE relname IN ('receipt', 'deferred_submission')
+            """
+        )
+    )
 
 
 async def test_a_judge_that_is_stopped_leaves_it_to_the_others(stage: Stage) -> None:

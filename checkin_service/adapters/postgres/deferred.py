@@ -55,18 +55,7 @@ async def put_off(connection: Connection, check_in_id: UUID, key_id: UUID, seale
 
 async def lease_next(connection: Connection) -> Deferred | None:
     """The one that has waited longest and that nobody is judging, leased; None when there is none."""
-    row = await connection.fetchrow(
-        """
-        WITH next AS (
-            SELECT r.check_in_id, d.sealed FROM deferred_submission d JOIN receipt r USING (check_in_id)
-            WHERE r.answer IS NULL AND r.ended IS NULL AND coalesce(r.leased_until <= checkin_now(), true)
-            ORDER BY d.received_at LIMIT 1 FOR NO KEY UPDATE OF r SKIP LOCKED)
-        UPDATE receipt r SET leased_until = checkin_now() + $1 FROM next WHERE r.check_in_id = next.check_in_id
-        RETURNING r.check_in_id, r.received_at, r.iss, r.person_id, r.idempotency_key, r.body_digest, r.task_id,
-                  r.challenge_id, next.sealed
-        """,
-        LEASE,
-    )
+    row = await connection.fetchrow("SELECT * FROM lease_deferred($1)", LEASE)
     return row and _deferred(row)
 
 
