@@ -31,6 +31,7 @@ _PR_SET_DUMPABLE = 4
 # A large photograph takes 50 MB of heap, which would be kept for good.
 _KEPT_BYTES = 32 * 1024 * 1024
 _NICENESS = 10
+_TRIES = 10
 
 
 def main(channel: socket.socket, factory: str, options: dict[str, Any], headroom_bytes: int) -> None:
@@ -74,10 +75,19 @@ def _limit_memory(headroom_bytes: int) -> None:
 def _yield_to_others() -> None:
     """Under load whoever takes, refuses or reports goes before whoever computes: what comes in has a deadline."""
     os.nice(_NICENESS)
-    with suppress(
-        OSError
-    ):  # where sessions are scheduled as groups, a process' own niceness counts within its own
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+    with suppress(OSError):  # there is none where sessions are not scheduled as groups
+        _set_group_niceness()
+
+
+def _set_group_niceness() -> None:
+    """Of the session, where each is scheduled as a group: a process' own niceness counts within its own alone."""
+    for _ in range(_TRIES):
+        try:
+            Path("/proc/self/autogroup").write_text(str(_NICENESS))
+        except BlockingIOError:  # only one process a tenth of a second, whose user is not root
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _built(factory: str, options: dict[str, Any]) -> Engine:

@@ -187,6 +187,30 @@ async def test_workers_are_renewed_after_so_many_photographs() -> None:
         assert (pool.stats.recycled, pool.stats.failures) == (2, 0)
 
 
+async def test_a_worker_leaves_processors_to_whoever_takes_and_refuses() -> None:
+    async with fixed_pool(workers=1, spares=0) as pool:
+        pid = int((await seen_from_inside(pool))["pid"])
+        niceness = os.getpriority(os.PRIO_PROCESS, pid)
+        assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+        assert group_of(pid).endswith(" nice 10\n")
+
+
+def group_of(pid: int) -> str:
+    group = Path(f"/proc/{pid}/autogroup")
+    return group.read_text() if group.exists() else "no groups here: nice 10\n"
+
+
+async def test_what_a_worker_waits_for_is_no_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_NEWEST_SHARE", 1)
+    async with fixed_pool(workers=1, spares=0) as pool:
+        await pool.analyse(engines.SLOW)
+        assert pool.stats.cpu_s is not None
+        assert pool.stats.cpu_s < 0.3 <= pool.stats.analysis_s
+        for untrue in (None, "0.01", float("nan"), -1.0, 0.6):
+            pool._measure(0.5, untrue)
+            assert pool.stats.cpu_s == 0.5
+
+
 async def test_a_worker_knows_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://canary")
     async with fixed_pool(workers=1, spares=0) as pool:

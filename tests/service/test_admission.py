@@ -68,6 +68,19 @@ def test_the_expected_wait_is_what_workers_need_for_all_that_is_ahead() -> None:
     assert busy.expected_wait_s == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize(("cpu_s", "most"), [(ANALYSIS_S, 4800), (None, 480)])
+def test_what_may_be_deferred_is_what_workers_with_processors_to_themselves_judge_in_time(
+    cpu_s: float | None, most: int
+) -> None:
+    busy = admission_of(CHECKIN_LONGEST_DEFERRAL_S="240")
+    cast(Any, busy.faces).stats = replace(busy.faces.stats, analysis_s=10 * ANALYSIS_S, cpu_s=cpu_s)
+    busy.closing = frozenset({"p-1"})
+    busy.backlog = most
+    assert busy.defers("p-1")
+    busy.backlog += 1
+    assert not busy.defers("p-1")
+
+
 @pytest.mark.parametrize(
     ("ahead", "room_for"),
     [
