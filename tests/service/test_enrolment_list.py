@@ -541,9 +541,9 @@ async def test_it_ends_with_1_when_anybody_is_left_out_and_names_nobody(stage: S
     assert (ended, "enrolled: 1, already: 0, replaced: 0, refused: 1" in said) == (1, True)
     assert not any(word in said for word in ("p-secret", "李四"))
     assert "p-secret" in report.read_text("utf-8-sig")
-    assert [row["actor"] for row in await stage.sql("SELECT actor FROM audit WHERE action = 'enrol'")] == [
-        "op-1"
-    ]
+    assert [
+        row["actor"] for row in await stage.sql("SELECT actor FROM audit WHERE action = 'enrol' ORDER BY seq")
+    ] == ["op-1"]
     (tmp_path / "李四.jpg").write_bytes(photo_of("p-secret"))
     ended, _ = await command(stage, str(path), "--report", str(report))
     assert (ended, report.read_text("utf-8-sig").count("\n")) == (0, 1)

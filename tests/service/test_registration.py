@@ -38,7 +38,10 @@ async def put(stage: Stage, task_id: str, body: Json) -> Reply:
 
 async def revisions(stage: Stage, task_id: str) -> list[Any]:
     """What every change of a task leaves: its feed entries."""
-    return [tuple(row) for row in await stage.sql("SELECT rev, type FROM change WHERE task_id = $1", task_id)]
+    return [
+        tuple(row)
+        for row in await stage.sql("SELECT rev, type FROM change WHERE task_id = $1 ORDER BY seq", task_id)
+    ]
 
 
 # --- A new task ---
