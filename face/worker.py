@@ -16,7 +16,6 @@ import sys
 import time
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from face.analysis import Engine, analysis_to_json
@@ -35,15 +34,16 @@ _TRIES = 10
 
 
 def main(channel: socket.socket, factory: str, options: dict[str, Any], headroom_bytes: int) -> None:
-    _depend_on_parent()
     close_inherited(channel.fileno())
+    session = _session()
+    _depend_on_parent()
     try:
         engine = _built(factory, options)
     except Exception as fault:  # noqa: BLE001 - whatever stops the engine is what the parent has to hear
         _reply(channel, {"fault": f"{type(fault).__name__}: {fault}"})
         return
     _limit_memory(headroom_bytes)
-    _yield_to_others()
+    _yield_to_others(session)
     _reply(channel, {"ready": engine.model_id, "confined_by": confine()})
     with channel.makefile("rb") as photos:
         _serve(channel, photos, engine)
@@ -72,18 +72,29 @@ def _limit_memory(headroom_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _yield_to_others() -> None:
+def _session() -> int | None:
+    """Where the niceness of the process' session is set; None where sessions are not scheduled as groups. Opened while
+    it may be: what nobody may look into has its files in ``/proc`` owned by root."""
+    try:
+        return os.open("/proc/self/autogroup", os.O_WRONLY)
+    except OSError:
+        return None
+
+
+def _yield_to_others(session: int | None) -> None:
     """Under load whoever takes, refuses or reports goes before whoever computes: what comes in has a deadline."""
     os.nice(_NICENESS)
-    with suppress(OSError):  # there is none where sessions are not scheduled as groups
-        _set_group_niceness()
+    if session is not None:
+        with suppress(OSError):
+            _set_niceness(session)
+        os.close(session)
 
 
-def _set_group_niceness() -> None:
-    """Of the session, where each is scheduled as a group: a process' own niceness counts within its own alone."""
+def _set_niceness(session: int) -> None:
+    """A process' own counts within its session alone."""
     for _ in range(_TRIES):
         try:
-            Path("/proc/self/autogroup").write_text(str(_NICENESS))
+            os.write(session, str(_NICENESS).encode())
         except BlockingIOError:  # only one process a tenth of a second, whose user is not root
             time.sleep(0.1)
         else:
