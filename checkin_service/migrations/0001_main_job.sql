@@ -771,9 +771,10 @@ DECLARE
     is_free boolean;
 BEGIN
     FOR next IN SELECT d.check_in_id, d.sealed FROM deferred_submission d ORDER BY d.received_at LOOP
-        -- not as conditions: they would bring in the index of all that are unjudged
-        SELECT r.answer IS NULL AND r.ended IS NULL AND coalesce(r.leased_until <= checkin_now(), true) INTO is_free
-            FROM receipt r WHERE r.check_in_id = next.check_in_id FOR NO KEY UPDATE SKIP LOCKED;
+        -- what is judged is no condition: it would bring in the index of all that are not
+        SELECT r.answer IS NULL AND r.ended IS NULL INTO is_free FROM receipt r
+            WHERE r.check_in_id = next.check_in_id AND coalesce(r.leased_until <= checkin_now(), true)
+            FOR NO KEY UPDATE SKIP LOCKED;
         IF is_free THEN
             RETURN QUERY UPDATE receipt r SET leased_until = checkin_now() + lease
                 WHERE r.check_in_id = next.check_in_id
