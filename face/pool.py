@@ -353,9 +353,8 @@ class _Quarantine:
 
     def __init__(self, most: int = _MOST_QUARANTINED) -> None:
         self._most = most
-        self._deaths: dict[bytes, int] = {}
-        # how many had been answered, and blamed, when it was blamed itself
-        self._last: dict[bytes, tuple[int, int]] = {}
+        # how many workers it has ended, and how many photographs had been answered and blamed when it was last blamed
+        self._records: dict[bytes, tuple[int, int, int]] = {}
         self._blamed = 0
 
     def blame(self, digest: bytes, answered: int, *, is_certain: bool) -> None:
@@ -365,18 +364,16 @@ class _Quarantine:
         may be its doing does not count again when others have ended workers in between and none, of which there were
         ``answered`` so far, has been answered.
         """
-        deaths, (answered_then, blamed_then) = self._deaths.pop(digest, 0), self._last.pop(digest, (0, 0))
+        deaths, answered_then, blamed_then = self._records.pop(digest, (0, 0, 0))
         is_its_own = is_certain or answered > answered_then or self._blamed == blamed_then
         self._blamed += 1
-        self._deaths[digest] = deaths + (is_its_own or not deaths)
-        self._last[digest] = answered, self._blamed
-        if len(self._deaths) > self._most:
-            oldest = next(iter(self._deaths))
-            del self._deaths[oldest], self._last[oldest]
+        self._records[digest] = deaths + (is_its_own or not deaths), answered, self._blamed
+        if len(self._records) > self._most:
+            del self._records[next(iter(self._records))]
         self.check(digest)
 
     def check(self, digest: bytes) -> None:
-        if self._deaths.get(digest, 0) >= 2:
+        if self._records.get(digest, (0,))[0] >= 2:
             raise ImageUnreadable("fatal", "This photograph cannot be analysed. Take another one.")
 
 
